@@ -1,0 +1,1 @@
+"""The doors: REST, authentication, CloudEvents over HTTP."""

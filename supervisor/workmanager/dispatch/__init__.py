@@ -1,0 +1,1 @@
+"""Inbox -> executor -> outcome: the hot path, in batches."""

@@ -1,0 +1,1 @@
+"""Turn code of a media type into something an executor can run."""

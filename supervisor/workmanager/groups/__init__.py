@@ -1,0 +1,1 @@
+"""Workers that exclude each other."""

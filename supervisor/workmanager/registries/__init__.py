@@ -1,0 +1,1 @@
+"""Where worker definitions live."""

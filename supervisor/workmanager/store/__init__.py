@@ -1,0 +1,1 @@
+"""The durable state: SQLite with one writer thread and group commit."""
