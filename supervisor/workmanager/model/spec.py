@@ -1,5 +1,14 @@
 """The worker specification under one name: import its parts from here."""
 
+from workmanager.model.code import check_digest, digest_of, put_code, take_code
+from workmanager.model.manifest import (
+    Manifest,
+    Metadata,
+    dump_manifest,
+    parse_manifest,
+    patch_manifest,
+)
+from workmanager.model.patch import merge_patch
 from workmanager.model.spec_base import Model
 from workmanager.model.spec_delivery import (
     Batch,
@@ -26,9 +35,11 @@ from workmanager.model.spec_process import (
     Restart,
 )
 from workmanager.model.spec_worker import MAX_CODE_BYTES, Code, WorkerSpec
+from workmanager.model.versioning import VERSION_FIELDS, spec_digest
 
 __all__ = [
     "MAX_CODE_BYTES",
+    "VERSION_FIELDS",
     "Batch",
     "Code",
     "Concurrency",
@@ -40,6 +51,8 @@ __all__ = [
     "Inbox",
     "Isolation",
     "Liveness",
+    "Manifest",
+    "Metadata",
     "Model",
     "Ordering",
     "Outputs",
@@ -52,4 +65,13 @@ __all__ = [
     "Timeouts",
     "Trigger",
     "WorkerSpec",
+    "check_digest",
+    "digest_of",
+    "dump_manifest",
+    "merge_patch",
+    "parse_manifest",
+    "patch_manifest",
+    "put_code",
+    "spec_digest",
+    "take_code",
 ]

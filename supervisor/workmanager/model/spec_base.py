@@ -4,6 +4,7 @@ A field's name carries its unit (`start_to_close_s`, `memory_max_bytes`); on the
 gone and the name is camelCase (`startToClose`, `memoryMax`), because there a value may be text with
 its own unit. Rules between fields are data (`Rule`), so that a manifest with one broken field still
 gets told everything else that is wrong with it: a rule runs whenever the fields it reads are sound.
+A field that is null counts as absent, as in protobuf's JSON mapping and in an empty YAML section.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -69,6 +70,7 @@ class Model(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _apply_rules(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        data = _without_nulls(cls, data)
         try:
             model = handler(data)
         except ValidationError as error:
@@ -81,6 +83,13 @@ class Model(BaseModel):
         if breaches:
             raise ValidationError.from_exception_data(cls.__name__, breaches)
         return model
+
+
+def _without_nulls(cls: type[Model], data: object) -> object:
+    if not isinstance(data, Mapping):
+        return data
+    known = {alias for name, field in cls.model_fields.items() for alias in (name, field.alias)}
+    return {key: value for key, value in data.items() if value is not None or key not in known}
 
 
 def _breaches(cls: type[Model], model: Model, broken: frozenset[str]) -> list[InitErrorDetails]:

@@ -16,7 +16,8 @@ from workmanager.model.spec_base import Loc, Model, Rule
 DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not")
 _FIELDS = frozenset({"exact", "prefix", "suffix", "all_of", "any_of", "not_"})
 MAX_DEPTH = 8
-MAX_FILTERS = 256  # dialect objects in one trigger, nested ones counted
+MAX_FILTERS = 256  # of one `all` or `any`
+MAX_NODES = 2048  # objects, lists and patterns of one trigger
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1024)]
 Patterns = Annotated[dict[AttributeName, Pattern], Field(min_length=1, max_length=32)]
@@ -50,17 +51,14 @@ class Filter(Model):
 
 
 def check_bounds(raw: object) -> object:
-    """Refuse filters nested deeper than `MAX_DEPTH` or more than `MAX_FILTERS` in all.
-
-    It runs before anything recursive looks at them.
-    """
+    """Refuse filters too deep or too many, before anything recursive looks at them."""
     level: list[object] = [raw]
     seen = 0
-    for _ in range(2 * MAX_DEPTH + 1):  # a list and an object make one level
+    for _ in range(2 * MAX_DEPTH + 2):  # a list and an object make one level, patterns half of one
         level = [child for item in level for child in _children(item)]
-        seen += sum(isinstance(item, Mapping) for item in level)
-        if seen > 4 * MAX_FILTERS:
-            raise ValueError(f"must hold at most {MAX_FILTERS} filters in all")
+        seen += len(level)
+        if seen > MAX_NODES:
+            raise ValueError(f"must hold at most {MAX_NODES} filters and patterns in all")
         if not level:
             return raw
     raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
