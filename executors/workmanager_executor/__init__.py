@@ -6,3 +6,27 @@ the code runs on Python 3.8 and later, because a worker may bring its own interp
 """
 
 from __future__ import annotations
+
+from workmanager_executor.context import Context
+from workmanager_executor.contract import (
+    BatchResult,
+    DataError,
+    Drop,
+    NonRetryable,
+    OutputError,
+    OutputTooLarge,
+    Retry,
+)
+from workmanager_executor.event import Event
+
+__all__ = [
+    "BatchResult",
+    "Context",
+    "DataError",
+    "Drop",
+    "Event",
+    "NonRetryable",
+    "OutputError",
+    "OutputTooLarge",
+    "Retry",
+]

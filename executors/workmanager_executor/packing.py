@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PRIVATE_NAME = "workmanager_executor._msgpack"
+PRIVATE_NAME = "_workmanager_msgpack"
 
 _library = sys.modules.get(PRIVATE_NAME) or importlib.import_module("msgpack")
 _unpackb: Callable[..., object] = _library.unpackb

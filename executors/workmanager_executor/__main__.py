@@ -1,0 +1,75 @@
+"""Where every process of ours begins: `python -I [-S] <this file> ROLE --msgpack DIR`.
+
+It is run by path, because nothing of ours is installed in a worker's own interpreter. The package
+is registered from its own folder, and msgpack from *DIR* under a private name, so that `sys.path`
+of the worker holds what the worker's interpreter put there and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+PACKAGE = "workmanager_executor"
+PRIVATE_MSGPACK = "_workmanager_msgpack"  # read by packing.py
+OLDEST_PYTHON = (3, 8)
+ROLES = ("zygote", "executor")
+USAGE = "usage: __main__.py zygote|executor --msgpack DIR [--seal]"
+
+
+def main(arguments: list[str]) -> None:
+    """Run the named role until it ends; neither role returns to the caller in normal life."""
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit("an executor needs Python 3.8 or later, this is " + sys.version.split()[0])
+    needs_seal = arguments[3:] == ["--seal"]
+    if len(arguments) != 3 + needs_seal or arguments[0] not in ROLES or arguments[1] != "--msgpack":
+        sys.exit(USAGE)
+    role, _, folder = arguments[:3]
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+    if not _has_own_msgpack():
+        _register_private_msgpack(os.path.join(folder, "msgpack"))
+    register(PACKAGE, here)
+    if needs_seal:
+        importlib.import_module(PACKAGE + ".sandbox").seal()
+    importlib.import_module(PACKAGE + "." + role).main()
+
+
+def register(name: str, folder: str) -> None:
+    """Import the package in *folder* as *name*, whatever `sys.path` says.
+
+    Raises:
+        OSError: There is no package in that folder.
+    """
+    path = os.path.join(folder, "__init__.py")
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[folder])
+    if spec is None or spec.loader is None:
+        raise OSError(path + " cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def _has_own_msgpack() -> bool:
+    """Tell whether the interpreter brings a msgpack that speaks our dialect (1.0 and later)."""
+    try:
+        version: tuple[int, ...] = importlib.import_module("msgpack").version
+    except Exception:  # noqa: BLE001 - a broken package of the worker must not stop its executor
+        return False
+    return version >= (1, 0)
+
+
+def _register_private_msgpack(folder: str) -> None:
+    """Register our msgpack; its C part is used where it fits the interpreter, else the Python one.
+
+    The C part also puts itself into `sys.modules` under its public name, where it would be picked
+    up by a msgpack of another release that the worker imports later.
+    """
+    register(PRIVATE_MSGPACK, folder)
+    sys.modules.pop("msgpack._cmsgpack", None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,143 @@
+"""The side thread: answers pings, takes cancels, flushes outcomes while a handler runs long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from workmanager_executor.exits import EXIT_PROTOCOL
+from workmanager_executor.job import ProtocolError
+from workmanager_executor.receiving import FrameReader, supervisor_gone
+
+if TYPE_CHECKING:
+    import socket
+    from typing import Callable
+
+    from workmanager_executor.frames import Frame
+    from workmanager_executor.outbox import Outbox
+    from workmanager_executor.writer import FrameWriter
+
+_STACK_BYTES = 512 * 1024  # address space counts against RLIMIT_AS; the default is 8 MiB
+_IDLE_TICKS = 16  # looks that found nothing to flush, then the thread sleeps until armed again
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Waker:
+    """Wakes the side thread from another one."""
+
+    def __init__(self) -> None:
+        self.read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def wake(self) -> None:
+        """Make `read_fd` readable."""
+        with contextlib.suppress(BlockingIOError):  # it is readable already
+            os.write(self._write_fd, b"\0")
+
+    def clear(self) -> None:
+        """Make `read_fd` unreadable again."""
+        os.read(self.read_fd, 4096)
+
+
+class SideThread:
+    """Serves the control channel beside user code.
+
+    Args:
+        control: The control channel; this thread reads it.
+        events_fd: The events channel, watched for the supervisor's end only.
+        on_cancel: Called with the number of the attempt to cancel; replaced once a runner exists.
+    """
+
+    def __init__(
+        self,
+        control: socket.socket,
+        writer: FrameWriter,
+        *,
+        events_fd: int,
+        outbox: Outbox,
+        waker: Waker,
+    ) -> None:
+        self.on_cancel: Callable[[int], None] = lambda _no: None
+        self._control = control
+        self._reader = FrameReader(control)
+        self._writer = writer
+        self._events_fd = events_fd
+        self._outbox = outbox
+        self._waker = waker
+        self._idle_ticks = 0
+
+    def start(self) -> None:
+        """Begin to serve; never ends before the process does."""
+        default = threading.stack_size(_STACK_BYTES)
+        threading.Thread(target=self._run, name="workmanager-control", daemon=True).start()
+        threading.stack_size(default)
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except ProtocolError as error:
+            protocol_error(error)
+        except OSError:
+            supervisor_gone()
+
+    def _serve(self) -> None:
+        control_fd, wake_fd = self._control.fileno(), self._waker.read_fd
+        poll = select.poll()
+        poll.register(control_fd, select.POLLIN)
+        poll.register(wake_fd, select.POLLIN)
+        poll.register(self._events_fd, 0)
+        while True:
+            ready = dict(poll.poll(self._timeout_ms()))
+            if ready.get(self._events_fd):
+                supervisor_gone()
+            if wake_fd in ready:
+                self._waker.clear()
+            if control_fd in ready:
+                for frame in self._reader.read_available():
+                    self._handle(frame)
+            if self._outbox.is_armed:
+                self._flush_if_due()
+
+    def _timeout_ms(self) -> float | None:
+        if not self._outbox.is_armed:
+            return None
+        return max(1.0, (self._outbox.flush_at_ns - time.monotonic_ns()) / 1e6)
+
+    def _flush_if_due(self) -> None:
+        """Flush, or go to rest after a while without need.
+
+        The flag is taken down before the last look: a runner adds first and looks at the flag then,
+        so one of the two always sees the other.
+        """
+        outbox = self._outbox
+        if outbox.pending:
+            self._idle_ticks = 0
+            if time.monotonic_ns() >= outbox.flush_at_ns:
+                outbox.flush()
+            return
+        self._idle_ticks += 1
+        if self._idle_ticks > _IDLE_TICKS:
+            self._idle_ticks = 0
+            outbox.is_armed = False
+            if outbox.pending:
+                outbox.is_armed = True
+
+    def _handle(self, frame: Frame) -> None:
+        kind = frame[0]
+        number = frame[1] if len(frame) == 2 else None
+        if type(number) is not int or kind not in ("ping", "cancel"):
+            raise ProtocolError(f"control frame {kind!r:.50} is not understood")
+        if kind == "ping":
+            cpu_us = time.process_time_ns() // 1000
+            self._writer.send(["pong", number, {"cpu_us": cpu_us}])
+        else:
+            self.on_cancel(number)
+
+
+def protocol_error(error: ProtocolError) -> None:
+    """Say what was wrong on stderr, the real one, and end."""
+    os.write(2, f"protocol error: {error}\n".encode())
+    os._exit(EXIT_PROTOCOL)

@@ -1,0 +1,200 @@
+"""An executor's life: load, READY, run until drained, BYE."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import inspect
+import os
+import socket
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from workmanager_executor.calls import Calls
+from workmanager_executor.context import Context, Runtime
+from workmanager_executor.control import SideThread, Waker, protocol_error
+from workmanager_executor.exits import EXIT_DRAINED, EXIT_PROTOCOL, EXIT_REFUSED
+from workmanager_executor.faults import text_of, user_line, user_traceback
+from workmanager_executor.job import Job, ProtocolError, parse_job
+from workmanager_executor.ledger import Ledger
+from workmanager_executor.loading import FILE_NAME, Handler, RefusedError, load
+from workmanager_executor.logs import LogSink, capture_output
+from workmanager_executor.outbox import Outbox
+from workmanager_executor.process import CONTROL_FD, EVENTS_FD
+from workmanager_executor.receiving import FrameReader
+from workmanager_executor.runner_async import AsyncRunner
+from workmanager_executor.runner_sync import SyncRunner
+from workmanager_executor.runner_threads import ThreadsRunner
+from workmanager_executor.writer import FrameWriter
+
+if TYPE_CHECKING:
+    from typing import Union
+
+    from workmanager_executor.loading import Hook
+
+    Runner = Union[SyncRunner, ThreadsRunner, AsyncRunner]
+
+_SWITCH_INTERVAL_S = 0.001  # the side thread's flush is due after 1 ms; the default is 5 ms
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The two channels of this process and what serves them."""
+
+    events: FrameWriter
+    reader: FrameReader
+    control: FrameWriter
+    outbox: Outbox
+    side_thread: SideThread
+    logs: LogSink
+
+
+def main() -> NoReturn:
+    """Run the executor on descriptors 3 and 4, already set up and greeted with HELLO."""
+    try:
+        code = _live(open_channels())
+    except ProtocolError as error:
+        protocol_error(error)
+    except OSError:
+        code = EXIT_PROTOCOL  # the supervisor has gone
+    except BaseException:  # noqa: BLE001 - sys.exit() in a callback of user code comes out here
+        os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+        code = 1
+    os._exit(code)  # threads that user code left running do not hold us
+
+
+def open_channels() -> Channels:
+    """Take the two descriptors over and start the side thread."""
+    events, control = socket.socket(fileno=EVENTS_FD), socket.socket(fileno=CONTROL_FD)
+    for sock in (events, control):
+        sock.set_inheritable(False)
+    events_writer, control_writer = FrameWriter(events), FrameWriter(control)
+    waker = Waker()
+    outbox = Outbox(events_writer, waker.wake)
+    side_thread = SideThread(
+        control, control_writer, events_fd=EVENTS_FD, outbox=outbox, waker=waker
+    )
+    return Channels(
+        events=events_writer,
+        reader=FrameReader(events),
+        control=control_writer,
+        outbox=outbox,
+        side_thread=side_thread,
+        logs=LogSink(control_writer),
+    )
+
+
+def _live(channels: Channels) -> int:
+    _prepare_interpreter(channels)
+    job = _read_job(channels.reader)
+    channels.logs.limit_bytes = job.log_limit_bytes
+    try:
+        handler = load(job)
+        runtime = Runtime(job, channels.control, channels.logs)
+        loop = _new_loop() if handler.is_async else None
+        _start(handler.start, Context(None, runtime), loop)
+    except RefusedError as error:
+        channels.logs.close(None)
+        channels.events.send(_refused(error))
+        return EXIT_REFUSED
+    runner = _runner(handler, runtime, channels, loop)
+    channels.side_thread.on_cancel = runner.cancel
+    gc.collect()
+    gc.freeze()
+    channels.events.send(_ready(handler))
+    runner.run()
+    channels.outbox.flush()
+    _stop(handler.stop, runtime, loop)
+    channels.logs.close(None)
+    channels.events.send(["bye"])
+    return EXIT_DRAINED
+
+
+def _prepare_interpreter(channels: Channels) -> None:
+    gc.enable()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    sys.argv[:] = [FILE_NAME]
+    folders = os.environ.get("PYTHONPATH", "")  # isolated mode ignores what the worker asked for
+    sys.path[:0] = [folder for folder in folders.split(os.pathsep) if folder]
+    faulthandler.enable(2)
+    capture_output(channels.logs)
+    channels.side_thread.start()
+
+
+def _read_job(reader: FrameReader) -> Job:
+    frame = reader.read_first()
+    if len(frame) != 2 or frame[0] != "load":
+        raise ProtocolError(f"expected load, got {frame[0]!r:.50}")
+    return parse_job(frame[1])
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _start(hook: Hook, context: Context, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Call start(context).
+
+    Raises:
+        RefusedError: It raised.
+    """
+    try:
+        _call_hook(hook, context, loop)
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises refuses the version
+        line = user_line(error, FILE_NAME)
+        raise RefusedError(
+            f"start() failed: {type(error).__name__}: {text_of(error)}",
+            file=None if line is None else FILE_NAME,
+            line=line,
+            trace=user_traceback(error),
+        ) from None
+
+
+def _stop(hook: Hook, runtime: Runtime, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Call stop(context); what it raises is logged, for there is nothing left to undo."""
+    try:
+        _call_hook(hook, Context(None, runtime), loop)
+    except BaseException as error:  # noqa: BLE001 - the same border of user code
+        runtime.logs.line(None, "ERROR", f"stop() failed: {user_traceback(error)}")
+
+
+def _call_hook(hook: Hook, context: Context, loop: asyncio.AbstractEventLoop | None) -> None:
+    if hook is None:
+        return
+    result = hook(context)
+    if inspect.iscoroutine(result):
+        if loop is None:
+            asyncio.run(result)
+        else:
+            loop.run_until_complete(result)
+
+
+def _runner(
+    handler: Handler,
+    runtime: Runtime,
+    channels: Channels,
+    loop: asyncio.AbstractEventLoop | None,
+) -> Runner:
+    ledger = Ledger(Calls(handler, runtime), channels.outbox, channels.logs)
+    width = runtime.job.per_executor
+    if loop is not None:
+        return AsyncRunner(ledger, channels.reader, loop, width=width)
+    if width > 1:
+        return ThreadsRunner(ledger, channels.reader, width=width)
+    return SyncRunner(ledger, channels.reader)
+
+
+def _ready(handler: Handler) -> list[object]:
+    mode = "batch" if handler.form == "batch" else "event"
+    facts = {"handler": handler.name, "mode": mode, "async": handler.is_async}
+    return ["ready", {**facts, "python": sys.version.split()[0]}]
+
+
+def _refused(error: RefusedError) -> list[object]:
+    facts = {"reason": error.reason, "message": str(error), "traceback": error.traceback}
+    return ["refused", {**facts, "file": error.file, "line": error.line}]

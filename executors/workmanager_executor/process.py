@@ -1,0 +1,194 @@
+"""From a fresh fork to an executor: session, descriptors, limits, parent's death, sandbox.
+
+The order matters. Descriptors come first, so that every later failure can be told on the executor's
+own stderr. The parent-death signal is armed only after the intermediate process has gone, for it
+is bound to the parent at that moment. The sandbox comes last of all, before a byte of user code is
+read; a foreign interpreter is executed inside it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from workmanager_executor import linux
+from workmanager_executor.exits import EXIT_PROTOCOL, EXIT_REFUSED, EXIT_SETUP
+from workmanager_executor.frames import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workmanager_executor.spawning import Limits, SpawnRequest
+
+EVENTS_FD = 3
+CONTROL_FD = 4
+FIRST_FREE_FD = 5
+
+_SPARE_FD = 64  # above all targets, so that no duplicate overwrites a source
+_ADOPTION_POLL_S = 0.0001
+_HEADROOM_BYTES = 8 * 1024 * 1024  # to load and run even trivial code
+_LEAST_ADDRESS_SPACE_BYTES = 2 * 1024**3  # numpy with 32 threads reserves 1.24 GiB
+_SPARE_ADDRESS_SPACE_BYTES = 1024**3
+# "processes" is left to the sandbox: RLIMIT_NPROC counts every process of the uid, and without a
+# user namespace that uid is shared with the supervisor and whoever else runs under it.
+_RLIMITS = (
+    ("files", resource.RLIMIT_NOFILE, 0),
+    ("fileSizeBytes", resource.RLIMIT_FSIZE, 0),
+    ("cpuSeconds", resource.RLIMIT_CPU, 1),  # SIGXCPU tells why; the kill follows a second later
+    ("coreBytes", resource.RLIMIT_CORE, 0),
+)
+
+
+class SetupError(Exception):
+    """The process cannot be set up as asked; it ends with `EXIT_SETUP` and says why on stderr."""
+
+
+def become_executor(request: SpawnRequest, descriptors: Sequence[int], forked_by: int) -> NoReturn:
+    """Turn this fresh child of process *forked_by* into the executor of *request*."""
+    try:
+        _take_descriptors(descriptors)
+        _set_up(request, forked_by)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the zygote's loop
+        os.write(2, f"executor set-up failed: {type(error).__name__}: {error}\n".encode())
+        os._exit(EXIT_SETUP)
+    if request.python is not None:
+        _execute_foreign(request.python, _needs_seal(request.sandbox))
+    from workmanager_executor.executor import main
+
+    main()
+
+
+def _set_up(request: SpawnRequest, forked_by: int) -> None:
+    os.setsid()
+    _reset_signals()
+    _set_environment(request)
+    linux.set_process_name(request.title)
+    _limit(request.limits)
+    _wait_for_adoption(forked_by)
+    linux.die_with_parent()
+    if _has_hung_up(EVENTS_FD):  # the supervisor died before the signal was armed
+        os._exit(EXIT_PROTOCOL)
+    layers = _enter_sandbox(request.sandbox)
+    _say_hello(request, layers)
+
+
+def _take_descriptors(descriptors: Sequence[int]) -> None:
+    """Put /dev/null, the pipes and the channels at 0..4 and close everything else."""
+    import fcntl
+
+    events, control, stdout, stderr = descriptors
+    null = os.open(os.devnull, os.O_RDWR)
+    sources = (null, stdout, stderr, events, control)
+    spares = [fcntl.fcntl(source, fcntl.F_DUPFD, _SPARE_FD) for source in sources]
+    for target, spare in enumerate(spares):
+        os.dup2(spare, target)
+    os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+
+
+def _reset_signals() -> None:
+    """Undo what the zygote set; SIGINT kills like any signal instead of raising in our loop."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _set_environment(request: SpawnRequest) -> None:
+    os.environ.clear()
+    os.environ.update(request.env)
+    time.tzset()
+    os.chdir(request.cwd or "/")
+
+
+def _limit(limits: Limits) -> None:
+    for name, number, grace in _RLIMITS:
+        if name in limits:
+            _set_limit(number, limits[name], grace)
+    if "memoryBytes" in limits:
+        _limit_memory(limits["memoryBytes"])
+
+
+def _set_limit(number: int, value: int, grace: int) -> None:
+    """Set a limit; where the machine's hard limit is lower already, that one stays."""
+    hard = resource.getrlimit(number)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+        grace = min(grace, hard - value)
+    resource.setrlimit(number, (value, value + grace))
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Bound private memory, and address space loosely, for what shared mappings would get past.
+
+    Libraries reserve far more address space than they use (sandbox study, 1.6 and 4.2).
+
+    Raises:
+        SetupError: The interpreter itself already needs more.
+    """
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        used = int(statm.read().split()[5]) * resource.getpagesize()
+    if limit_bytes < used + _HEADROOM_BYTES:
+        raise SetupError(
+            f"memory limit of {limit_bytes} bytes is too low: the interpreter alone "
+            f"takes {used} bytes, so allow {used + _HEADROOM_BYTES} or more"
+        )
+    address_space_bytes = max(_LEAST_ADDRESS_SPACE_BYTES, limit_bytes + _SPARE_ADDRESS_SPACE_BYTES)
+    _set_limit(resource.RLIMIT_DATA, limit_bytes, 0)
+    _set_limit(resource.RLIMIT_AS, address_space_bytes, 0)
+
+
+def _wait_for_adoption(forked_by: int) -> None:
+    """Wait until the intermediate process has exited and the supervisor (or init) is our parent."""
+    while os.getppid() == forked_by:
+        time.sleep(_ADOPTION_POLL_S)
+
+
+def _has_hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
+
+
+def _enter_sandbox(profile: dict[str, object]) -> list[object]:
+    if not profile:
+        return []
+    from workmanager_executor import sandbox
+
+    return list(sandbox.enter(profile))
+
+
+def _say_hello(request: SpawnRequest, layers: list[object]) -> None:
+    python = request.python or sys.version.split()[0]
+    _send(["hello", {"pid": os.getpid(), "python": python, "layers": layers}])
+
+
+def _needs_seal(profile: dict[str, object]) -> bool:
+    """Tell whether the sandbox left execve open for the interpreter that is to come."""
+    is_filtered = bool(profile) and profile.get("level") != "none"
+    return is_filtered and profile.get("subprocess") != "allow"
+
+
+def _execute_foreign(python: str, needs_seal: bool) -> NoReturn:
+    """Replace this process by *python*, which runs the same executor with nothing of ours in it."""
+    main_path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    arguments = [python, "-I", main_path, "executor", *sys.argv[2:4]]
+    arguments += ["--seal"] if needs_seal else []
+    try:
+        # The sandbox may have changed the environment, so it is not the request's any more.
+        os.execve(python, arguments, {"MALLOC_ARENA_MAX": "1", **os.environ})  # noqa: S606
+    except OSError as error:
+        message = f"interpreter {python} cannot be started: {error.strerror}"
+    report = {"message": message, "file": None, "line": None, "traceback": ""}
+    _send(["refused", {"reason": "BUILD_FAILED", **report}])
+    os._exit(EXIT_REFUSED)
+
+
+def _send(frame: list[object]) -> None:
+    """Send one frame without taking the descriptor over."""
+    with socket.socket(fileno=os.dup(EVENTS_FD)) as sock:
+        sock.sendall(encode(frame))

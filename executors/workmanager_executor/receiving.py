@@ -1,0 +1,75 @@
+"""Reads frames from the events channel, blocking or not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, NoReturn
+
+from workmanager_executor.exits import EXIT_PROTOCOL
+from workmanager_executor.frames import Decoder, FrameError
+from workmanager_executor.job import ProtocolError
+
+if TYPE_CHECKING:
+    from workmanager_executor.frames import Frame
+
+READ_BYTES = 64 * 1024  # above this glibc maps and unmaps the buffer at every read
+
+
+class FrameReader:
+    """Frames of one socket; ends the process when the supervisor has gone."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._decoder = Decoder()
+        self._waiting: list[Frame] = []
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._sock.fileno()
+
+    def read(self) -> list[Frame]:
+        """Wait for the next frames and return all that came with them.
+
+        Raises:
+            ProtocolError: The framing is broken.
+        """
+        frames, self._waiting = self._waiting, []
+        while not frames:
+            frames = self._decode(self._sock.recv(READ_BYTES))
+        return frames
+
+    def read_first(self) -> Frame:
+        """Return the next frame alone; those that came with it wait for `read`.
+
+        Raises:
+            ProtocolError: The framing is broken.
+        """
+        frame, *self._waiting = self.read()
+        return frame
+
+    def read_available(self) -> list[Frame]:
+        """Return what has arrived, without waiting.
+
+        Raises:
+            ProtocolError: The framing is broken.
+        """
+        frames, self._waiting = self._waiting, []
+        try:
+            chunk = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return frames
+        return frames + self._decode(chunk)
+
+    def _decode(self, chunk: bytes) -> list[Frame]:
+        if not chunk:
+            supervisor_gone()
+        try:
+            return self._decoder.feed(chunk)
+        except FrameError as error:
+            raise ProtocolError(str(error)) from None
+
+
+def supervisor_gone() -> NoReturn:
+    """End at once: nobody is left to take an outcome."""
+    os._exit(EXIT_PROTOCOL)
