@@ -53,6 +53,15 @@ class Rule:
     check: Callable[[Any], Breaches]  # Any: each rule takes its own model
 
 
+def _tidy_schema(schema: dict[str, Any]) -> None:
+    """Give bounds their JSON Schema names, which pydantic 2.14 loses beside a text form."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)  # "Starttoclose": says less than the name
+        for own, standard in (("ge", "minimum"), ("le", "maximum")):
+            if own in field:
+                field[standard] = field.pop(own)
+
+
 class Model(BaseModel):
     """Base of every part of a specification: immutable, camelCase on the wire, no unknown field."""
 
@@ -64,6 +73,7 @@ class Model(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        json_schema_extra=_tidy_schema,
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 

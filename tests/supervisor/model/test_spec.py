@@ -42,6 +42,16 @@ def test_wire_names_are_camel_case_without_units_and_values_are_numbers():
     assert WorkerSpec.model_validate(json.loads(json.dumps(wire))) == spec
 
 
+def test_schema_states_bounds_and_both_forms_of_a_duration():
+    schema = WorkerSpec.model_json_schema(by_alias=True)["$defs"]["Timeouts"]["properties"]
+    assert schema["startToClose"] == {
+        "anyOf": [{"type": "number"}, {"type": "string"}],
+        "default": 60.0,
+        "minimum": 0.001,
+        "maximum": 365 * 86_400,
+    }
+
+
 def test_specification_is_immutable():
     with pytest.raises(ValidationError, match="frozen"):
         WorkerSpec().handler = "x"
