@@ -31,11 +31,6 @@ def is_topic(text: str) -> bool:
     return _TOPIC.fullmatch(text) is not None
 
 
-def is_worker_name(text: str) -> bool:
-    """Tell whether *text* may name a worker: a DNS label (RFC 1123), so a GUID may too."""
-    return _WORKER.fullmatch(text) is not None
-
-
 def canonical_engine(text: str) -> str:
     """Bring a media type to the form engines are registered under: lower case, bare, no alias."""
     bare = text.partition(";")[0].strip().lower()

@@ -75,15 +75,6 @@ def parse_size(value: object) -> int:
     return size
 
 
-def format_duration(seconds: float) -> str:
-    """Write *seconds* the way people do, in the largest unit that keeps it whole: 90 -> `90s`."""
-    for unit in ("d", "h", "m", "s", "ms"):
-        count = Decimal(str(seconds)) / _SECONDS[unit]
-        if seconds and count == count.to_integral_value():
-            return f"{int(count)}{unit}"
-    return f"{seconds:g}s"
-
-
 Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
 """A pydantic field in seconds that accepts text."""
 

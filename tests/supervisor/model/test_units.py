@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workmanager.model.units import format_duration, parse_duration, parse_size
+from workmanager.model.units import parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,6 @@ def test_size_is_read_in_bytes(text, size):
 def test_no_size_is_refused(bad):
     with pytest.raises(ValueError, match=r"must be|whole number of bytes"):
         parse_size(bad)
-
-
-@given(st.integers(0, 10**12))
-def test_formatted_duration_reads_back(milliseconds):
-    seconds = milliseconds / 1000
-    assert parse_duration(format_duration(seconds)) == seconds
 
 
 @given(st.text() | st.floats() | st.integers())
