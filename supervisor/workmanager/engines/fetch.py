@@ -19,7 +19,7 @@ from workmanager.errors import CodeError, Reason
 from workmanager.model.code import check_digest
 from workmanager.model.names import canonical_engine
 
-__all__ = ["Fetched", "check_digest", "fetch_code"]
+__all__ = ["FetchOptions", "Fetched", "check_digest", "fetch_code"]
 
 MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -30,6 +30,23 @@ _TLS_THREADS = trio.CapacityLimiter(1)  # reading the trust store takes some 20 
 
 
 @dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """The bounds of a fetch.
+
+    Attributes:
+        max_bytes: Of the body; more is refused as soon as it is announced or has come.
+        timeout_s: For everything: look-ups, redirects, the last byte.
+        allow_private: Whether loopback and private networks may be reached.
+        allow_http: Whether the way may be unencrypted, at any hop.
+    """
+
+    max_bytes: int
+    timeout_s: float
+    allow_private: bool = False
+    allow_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """What a URL led to; *media_type* is as the server says, lower case and bare, "" if silent."""
 
@@ -37,51 +54,33 @@ class Fetched:
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    max_bytes: int
-    timeout_s: float
-    allow_private: bool
-    allow_http: bool
-
-
-async def fetch_code(
-    url: str, *, max_bytes: int, timeout_s: float, allow_private: bool, allow_http: bool
-) -> Fetched:
+async def fetch_code(url: str, options: FetchOptions) -> Fetched:
     """Fetch code from an http or https URL.
-
-    Args:
-        url: Where the code is.
-        max_bytes: Of the body; more is refused as soon as it is announced or has come.
-        timeout_s: For everything: look-ups, redirects, the last byte.
-        allow_private: Whether loopback and private networks may be reached.
-        allow_http: Whether the way may be unencrypted, at any hop.
 
     Raises:
         CodeError: CODE_FETCH_FAILED, naming what failed and which limit it met.
     """
-    limits = _Limits(max_bytes, timeout_s, allow_private, allow_http)
     try:
-        with trio.fail_after(timeout_s):
-            return await _follow(url, limits)
+        with trio.fail_after(options.timeout_s):
+            return await _follow(url, options)
     except trio.TooSlowError as error:
-        raise _error(url, f"was not done within {timeout_s:g} s") from error
+        raise _error(url, f"was not done within {options.timeout_s:g} s") from error
 
 
-async def _follow(url: str, limits: _Limits) -> Fetched:
+async def _follow(url: str, options: FetchOptions) -> Fetched:
     trust = await trio.to_thread.run_sync(ssl.create_default_context, limiter=_TLS_THREADS)
     # No keep-alive: a connection verified for one name must not serve another at its address.
     pool = httpx2.Limits(max_keepalive_connections=0)
     async with httpx2.AsyncClient(verify=trust, trust_env=False, limits=pool) as client:
         for _ in range(MAX_REDIRECTS + 1):
-            found = await _hop(client, _checked(url, limits), limits)
+            found = await _hop(client, _checked(url, options), options)
             if isinstance(found, Fetched):
                 return found
             url = found
     raise _error(url, f"is the end of more than {MAX_REDIRECTS} redirects")
 
 
-def _checked(text: str, limits: _Limits) -> httpx2.URL:
+def _checked(text: str, options: FetchOptions) -> httpx2.URL:
     try:
         url = httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError) as error:
@@ -89,25 +88,25 @@ def _checked(text: str, limits: _Limits) -> httpx2.URL:
     port = _PORTS.get(url.scheme, 0) if url.port is None else url.port
     if url.scheme not in _PORTS or not url.host or not 0 < port < 2**16:
         raise _error(text, "is not an http or https URL")
-    if url.scheme == "http" and not limits.allow_http:
+    if url.scheme == "http" and not options.allow_http:
         raise _error(text, "is not encrypted; use https, or let the operator allow http")
     if url.userinfo:
         raise _error(text, "holds credentials; code is fetched without any")
     return url
 
 
-async def _hop(client: httpx2.AsyncClient, url: httpx2.URL, limits: _Limits) -> Fetched | str:
+async def _hop(client: httpx2.AsyncClient, url: httpx2.URL, options: FetchOptions) -> Fetched | str:
     """Ask one server; returns the code, or the URL it redirects to."""
     addresses = await resolve(
-        url.raw_host.decode(), url.port or _PORTS[url.scheme], allow_private=limits.allow_private
+        url.raw_host.decode(), url.port or _PORTS[url.scheme], allow_private=options.allow_private
     )
     failure: httpx2.TransportError | None = None
     for address in addresses:
-        request = _request(client, url, address, connect_s=limits.timeout_s / len(addresses))
+        request = _request(client, url, address, connect_s=options.timeout_s / len(addresses))
         try:
             response = await client.send(request, stream=True)
             try:
-                return await _read(url, response, limits)
+                return await _read(url, response, options)
             finally:
                 await response.aclose()
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -135,7 +134,7 @@ def _request(
     )
 
 
-async def _read(url: httpx2.URL, response: httpx2.Response, limits: _Limits) -> Fetched | str:
+async def _read(url: httpx2.URL, response: httpx2.Response, options: FetchOptions) -> Fetched | str:
     status = response.status_code
     location = response.headers.get("location")
     if status in _REDIRECTS and location is not None:
@@ -144,7 +143,7 @@ async def _read(url: httpx2.URL, response: httpx2.Response, limits: _Limits) -> 
         raise _error(str(url), f"answered with status {status}", status=str(status))
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise _error(str(url), "answered with an encoding that was not asked for")
-    content = await _body(url, response, limits.max_bytes)
+    content = await _body(url, response, options.max_bytes)
     if not content:
         raise _error(str(url), "answered with an empty body")
     return Fetched(content, canonical_engine(response.headers.get("content-type", "")))

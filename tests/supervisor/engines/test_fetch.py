@@ -9,7 +9,7 @@ import pytest
 import trio
 import trustme
 
-from workmanager.engines.fetch import Fetched, check_digest, fetch_code
+from workmanager.engines.fetch import Fetched, FetchOptions, check_digest, fetch_code
 from workmanager.errors import CodeError, Reason
 from workmanager.model.code import digest_of
 
@@ -104,7 +104,7 @@ def dns():
 
 async def fetch(url, **options):
     defaults = {"max_bytes": 1000, "timeout_s": 5, "allow_private": True, "allow_http": True}
-    return await fetch_code(url, **(defaults | options))
+    return await fetch_code(url, FetchOptions(**(defaults | options)))
 
 
 async def refused(url, match, **options):
