@@ -224,13 +224,16 @@ class WorkManagerClient:
         return self._get(path, **wire.paging(page_size, page_token))
 
     def logs(self, ref: str = "", *, since_seq: int = 0, tail: int = 100) -> list[Json]:
-        """Return the last *tail* lines of one worker, or of all, the oldest first."""
+        """Return the last *tail* kept lines (0: all) of one worker, or of all, oldest first."""
         page = self._get(wire.logs_path(ref), sinceSeq=since_seq, tail=tail)
         lines: list[Json] = page["items"]
         return lines
 
     def follow_logs(self, ref: str = "", *, since_seq: int = 0, tail: int = 100) -> Generator[Json]:
-        """Yield the last lines of one worker, or of all, then each as it comes; close it to end."""
+        """Yield the last lines of one worker, or of all, then each as it comes; close it to end.
+
+        With *tail* 0 these are all lines behind *since_seq* that are kept.
+        """
         from workmanager.client.logs import follow
 
         query: Query = {"follow": True, "sinceSeq": since_seq, "tail": tail}

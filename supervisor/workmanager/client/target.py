@@ -115,9 +115,10 @@ def load_token(
 
 
 def state_folders(environ: Mapping[str, str]) -> list[str]:
-    """List where a state folder may be, the likeliest first."""
-    if environ.get("WORKMANAGER_STATE"):
-        return [environ["WORKMANAGER_STATE"]]
+    """List where a state folder may be, the likeliest first: what `serve` takes by default."""
+    named = environ.get("WORKMANAGER_STATE") or environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if named:
+        return [named]
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
     return [f"{home}/workmanager", "/var/lib/workmanager"]
 

@@ -1,0 +1,5 @@
+"""`python -m workmanager.cli`."""
+
+from workmanager.cli.root import main
+
+main()

@@ -1,0 +1,55 @@
+"""`workmanager serve`: runs the service. The one command that is not a client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workmanager.cli.command import PlainCommand, examples
+from workmanager.cli.exit_codes import ExitCode
+from workmanager.cli.output import say
+from workmanager.cli.params import PAIR
+from workmanager.errors import InvalidArgumentError, WorkManagerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("serve", cls=PlainCommand)
+@click.option("--dev", is_flag=True, help="For development: no credentials, on loopback only.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file.")
+@click.option("--state", metavar="FOLDER", help="State folder: one for each service.")
+@click.option("--bind", metavar="HOST:PORT", help="Where REST listens; port 0 takes a free one.")
+@click.option(
+    "--socket", metavar="PATH", help="Unix socket, or none.  [default: in the state folder]"
+)
+@click.option("--token-file", metavar="PATH", help="Bearer token.  [default: in the state folder]")
+@click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")))
+@click.option("--log-format", type=click.Choice(("auto", "json", "console")))
+@click.option("--set", "pairs", type=PAIR, multiple=True, help="Any other setting.")
+@examples("workmanager serve --dev", "workmanager serve --config /etc/workmanager/config.toml")
+def serve(
+    config: Path | None, pairs: Sequence[tuple[str, str]], **options: str | bool | None
+) -> None:
+    """Run the service until Ctrl-C or SIGTERM.
+
+    Options win over WORKMANAGER_* variables, and those over the file.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    try:
+        _run(config, {**dict(pairs), **given})
+    except WorkManagerError as error:
+        say(f"error: {error.reason.name}: {error}")
+        for fault in error.faults:
+            say(f"  - {fault.pointer or '(whole)'}: {fault.detail}")
+        is_usage = isinstance(error, InvalidArgumentError)
+        raise click.exceptions.Exit(ExitCode.USAGE if is_usage else ExitCode.REFUSED) from error
+
+
+def _run(config: Path | None, overrides: dict[str, str | bool | None]) -> None:
+    from workmanager import daemon
+    from workmanager.config import load_settings
+
+    daemon.run(load_settings(config, overrides))
