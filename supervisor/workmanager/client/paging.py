@@ -11,11 +11,15 @@ MAX_PAGE_SIZE = 1000
 
 
 def each(
-    fetch: Callable[[int, str], dict[str, Any]], *, limit: int = 0
+    fetch: Callable[[int, str], dict[str, Any]],
+    *,
+    limit: int = 0,
+    on_cut: Callable[[], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the items of all pages, at most *limit* of them (0: all).
 
-    *fetch* gives the page for a page size and a page token.
+    *fetch* gives the page for a page size and a page token; *on_cut* is called behind the last item
+    where there are more than *limit*.
     """
     token = ""
     left = limit or MAX_PAGE_SIZE
@@ -28,3 +32,5 @@ def each(
             return
         if limit:
             left -= len(items)
+    if on_cut is not None:
+        on_cut()

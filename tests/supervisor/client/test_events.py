@@ -50,12 +50,14 @@ PAGES = {"": ([1, 2, 3], "b"), "b": ([4, 5, 6], "c"), "c": ([7], "")}
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, 7), (2, 2), (3, 3), (4, 4), (100, 7)])
 def test_pages_are_walked_up_to_the_limit(limit, expected):
-    asked = []
+    asked, cuts = [], []
 
     def fetch(size, token):
         asked.append((size, token))
         items, following = PAGES[token]
         return {"items": items, "nextPageToken": following}
 
-    assert list(each(fetch, limit=limit)) == list(range(1, expected + 1))
+    found = list(each(fetch, limit=limit, on_cut=lambda: cuts.append(limit)))
+    assert found == list(range(1, expected + 1))
+    assert bool(cuts) == (expected < 7)
     assert asked[0][1] == ""

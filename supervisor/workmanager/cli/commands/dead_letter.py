@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
+from workmanager.cli.listing import emit_list
 from workmanager.cli.operations import finish, no_wait_option
-from workmanager.cli.output import emit, emit_all
+from workmanager.cli.output import emit
 from workmanager.cli.params import limit_option, worker_option
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,13 +53,14 @@ def dead_letter() -> None:
 def list_(settings: Settings, /, limit: int, **filters: str) -> None:
     """List dead letters, the newest first."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "dead-letter",
             lambda size, token: client.list_dead_letters(
                 page_size=size, page_token=token, **filters
             ),
             limit=limit,
         )
-        emit_all(settings, "dead-letter", pages)
 
 
 @dead_letter.command("get", cls=Command)

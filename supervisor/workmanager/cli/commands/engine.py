@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
-from workmanager.cli.output import emit_all
-from workmanager.client.paging import each
+from workmanager.cli.listing import emit_list
 
 if TYPE_CHECKING:
     from workmanager.cli.settings import Settings
@@ -26,5 +25,8 @@ def engine() -> None:
 def list_(settings: Settings) -> None:
     """List engines and whether they can be used here."""
     with settings.client() as client:
-        pages = each(lambda size, token: client.list_engines(page_size=size, page_token=token))
-        emit_all(settings, "engine", pages)
+        emit_list(
+            settings,
+            "engine",
+            lambda size, token: client.list_engines(page_size=size, page_token=token),
+        )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
-from workmanager.cli.output import emit_all
+from workmanager.cli.listing import emit_list
 from workmanager.cli.params import limit_option, worker_option
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from workmanager.cli.settings import Settings
@@ -29,8 +28,9 @@ def executor() -> None:
 def list_(settings: Settings, worker: str, limit: int) -> None:
     """List executors with what they use."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "executor",
             lambda size, token: client.list_executors(worker, page_size=size, page_token=token),
             limit=limit,
         )
-        emit_all(settings, "executor", pages)

@@ -8,9 +8,9 @@ import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
 from workmanager.cli.complete import group_names
-from workmanager.cli.output import emit, emit_all
+from workmanager.cli.listing import emit_list
+from workmanager.cli.output import emit
 from workmanager.cli.params import limit_option
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from workmanager.cli.settings import Settings
@@ -31,11 +31,12 @@ def group() -> None:
 def list_(settings: Settings, limit: int) -> None:
     """List the groups that workers name."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "group",
             lambda size, token: client.list_groups(page_size=size, page_token=token),
             limit=limit,
         )
-        emit_all(settings, "group", pages)
 
 
 @group.command("get", cls=Command)

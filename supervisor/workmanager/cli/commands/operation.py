@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
+from workmanager.cli.listing import emit_list
 from workmanager.cli.operations import finish
-from workmanager.cli.output import emit, emit_all
+from workmanager.cli.output import emit
 from workmanager.cli.params import limit_option
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from workmanager.cli.settings import Settings
@@ -31,11 +31,12 @@ def operation() -> None:
 def list_(settings: Settings, limit: int) -> None:
     """List operations, the newest first."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "operation",
             lambda size, token: client.list_operations(page_size=size, page_token=token),
             limit=limit,
         )
-        emit_all(settings, "operation", pages)
 
 
 @operation.command("get", cls=Command)

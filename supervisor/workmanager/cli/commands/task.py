@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
-from workmanager.cli.output import emit, emit_all
+from workmanager.cli.listing import emit_list
+from workmanager.cli.output import emit
 from workmanager.cli.params import limit_option, worker_option
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from workmanager.cli.settings import Settings
@@ -42,13 +42,14 @@ def task() -> None:
 def list_(settings: Settings, worker: str, status: str | None, limit: int) -> None:
     """List tasks, the newest first."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "task",
             lambda size, token: client.list_tasks(
                 worker=worker, status=status or "", page_size=size, page_token=token
             ),
             limit=limit,
         )
-        emit_all(settings, "task", pages)
 
 
 @task.command("get", cls=Command)

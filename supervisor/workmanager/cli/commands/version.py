@@ -9,11 +9,11 @@ import click
 
 from workmanager.cli.command import Command, LazyGroup, examples
 from workmanager.cli.complete import version_ids
+from workmanager.cli.listing import emit_list
 from workmanager.cli.manifests import ENGINES
 from workmanager.cli.operations import finish, no_wait_option
-from workmanager.cli.output import emit, emit_all, say
+from workmanager.cli.output import emit, say
 from workmanager.cli.params import limit_option, worker_argument
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from workmanager.cli.settings import Settings
@@ -36,11 +36,12 @@ _VERSION = click.argument("version", shell_complete=version_ids)
 def list_(settings: Settings, name: str, limit: int) -> None:
     """List the versions of a worker, the newest first."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "version",
             lambda size, token: client.list_versions(name, page_size=size, page_token=token),
             limit=limit,
         )
-        emit_all(settings, "version", pages)
 
 
 @version.command("get", cls=Command)

@@ -8,10 +8,10 @@ import click
 
 from workmanager.cli.command import Command, examples
 from workmanager.cli.describe import describe_worker
-from workmanager.cli.output import emit_all, emit_document, emit_many, say
+from workmanager.cli.listing import emit_list
+from workmanager.cli.output import emit_document, emit_many, say
 from workmanager.cli.params import limit_option, worker_argument, workers_argument
 from workmanager.cli.text import sanitize
-from workmanager.client.paging import each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,13 +31,14 @@ RECENT_TASKS = 5
 def list_(settings: Settings, filter_text: str, order_by: str, limit: int) -> None:
     """List workers and how they are."""
     with settings.client() as client:
-        pages = each(
+        emit_list(
+            settings,
+            "worker",
             lambda size, token: client.list_workers(
                 filter_text=filter_text, order_by=order_by, page_size=size, page_token=token
             ),
             limit=limit,
         )
-        emit_all(settings, "worker", pages)
 
 
 @click.command("get", cls=Command)
