@@ -33,10 +33,15 @@ class Page(Resource, Generic[T]):
     next_page_token: str = ""
 
 
+ConditionType = Literal[
+    "CodeReady", "Subscribed", "ExecutorsReady", "GroupReady", "Healthy", "Isolated"
+]
+
+
 class Condition(Resource):
     """Why a worker is as it is: one fact, true or false, with its reason."""
 
-    type: Literal["CodeReady", "Subscribed", "ExecutorsReady", "GroupReady", "Healthy", "Isolated"]
+    type: ConditionType
     status: bool
     reason: str
     message: str = ""

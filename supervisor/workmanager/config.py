@@ -1,0 +1,115 @@
+"""The service's settings: defaults, then a TOML file, then WORKMANAGER_* variables, then options."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workmanager.errors import Fault, InvalidArgumentError
+from workmanager.model.units import Duration, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "WORKMANAGER_"
+SYSTEM_CONFIG = Path("/etc/workmanager/config.toml")
+IGNORED_VARIABLES = frozenset({"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFIG", "OUTPUT"})
+
+
+def default_state() -> Path:
+    """Return the state folder: systemd's, else root's, else the user's (XDG)."""
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/workmanager")
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "workmanager"
+
+
+class Settings(BaseModel):
+    """What an operator sets; every field can stand in the file, the environment or an option."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    state: Annotated[Path, Field(default_factory=default_state)]
+    bind: str = "127.0.0.1:5001"
+    socket: str = ""  # the Unix socket; empty = workmanager.sock in the state folder, "none" = none
+    dev: bool = False  # no authentication, on loopback only
+    token_file: Path | None = None  # default: token in the state folder, made if it is not there
+    allowed_uids: tuple[int, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    allow_private_urls: bool = False
+    allow_http_urls: bool = False
+    fetch_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = 30.0
+    code_max_bytes: Annotated[Size, Field(ge=1024, le=2**30)] = 32 * 2**20
+    inbox_total_bytes: Annotated[Size, Field(ge=2**20)] = 2 * 2**30
+    history_tasks: Annotated[int, Field(ge=0, le=10**8)] = 100_000
+    history_age_s: Annotated[Duration, Field(ge=0)] = 7 * 86_400.0
+    shutdown_grace_s: Annotated[Duration, Field(ge=0, le=3600)] = 10.0
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_worker_lines: bool = True
+    sandbox_level: Literal["auto", "uid", "full", "basic", "none"] = "auto"
+
+    @property
+    def socket_path(self) -> Path | None:
+        """Where the Unix socket is; None for none."""
+        if self.socket == "none":
+            return None
+        return Path(self.socket) if self.socket else self.state / "workmanager.sock"
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings; later sources win.
+
+    Args:
+        path: A TOML file; None reads the system's if it is there.
+        overrides: Options of the command line; None values are not set.
+
+    Raises:
+        InvalidArgumentError: With every fault, each with its name.
+    """
+    values = {**_file(path), **_environment(os.environ)}
+    values.update({k: v for k, v in (overrides or {}).items() if v is not None})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            Fault(".".join(str(part) for part in line["loc"]), line["msg"])
+            for line in error.errors(include_url=False)
+        ]
+        words = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults)
+        raise InvalidArgumentError(f"the settings are wrong: {words}", faults=faults) from None
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        if not SYSTEM_CONFIG.is_file():
+            return {}
+        path = SYSTEM_CONFIG
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidArgumentError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"{path} is not TOML: {error}") from error
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = Settings.model_fields
+    found: dict[str, Any] = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in IGNORED_VARIABLES:
+            continue
+        field = name.lower()
+        if field not in names:
+            raise InvalidArgumentError(f"{variable} is no setting of WorkManager")
+        found[field] = value.split(",") if field == "allowed_uids" else value
+    return found

@@ -1,0 +1,122 @@
+"""The service as a process: settings in, exit code out; signals; the order of start and stop.
+
+start: supervisor (zygote, store, recovery) -> doors (REST)
+stop:  doors close -> executors drain -> the rest is written -> the store is closed
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from workmanager.api.auth import Auth, load_or_create_token
+from workmanager.api.listeners import Tls
+from workmanager.api.rest.app import create_app
+from workmanager.api.server import ServerOptions, serve
+from workmanager.errors import WorkManagerError
+from workmanager.service import Service
+from workmanager.supervisor import Supervisor
+from workmanager.telemetry import logs
+
+if TYPE_CHECKING:
+    from workmanager.config import Settings
+
+SWITCH_INTERVAL_S = 0.0005  # the writer's thread must not wait 5 ms for the interpreter lock
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings) -> None:
+    """Run the service until SIGINT or SIGTERM.
+
+    Raises:
+        WorkManagerError: It cannot start; the message says why and what to do.
+    """
+    logs.configure(log_format=settings.log_format, level=settings.log_level)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        trio.run(main, settings)
+    except* WorkManagerError as group:
+        raise _first(group) from None
+
+
+async def main(
+    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run the service; `task_status` gets the URLs once calls are taken."""
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_signals, stop)
+        supervisor = Supervisor(settings)
+        async with trio.open_nursery() as running:
+            await running.start(supervisor.run)
+            async with trio.open_nursery() as operations:
+                service = Service(supervisor, operations)
+                await _serve(settings, service, stop, task_status)
+                operations.cancel_scope.cancel()
+            supervisor.stop()
+        log.info("stopped")
+        nursery.cancel_scope.cancel()
+
+
+async def _serve(
+    settings: Settings,
+    service: Service,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    app = create_app(service, _auth(settings), answers=service.answers)
+    async with trio.open_nursery() as nursery:
+        doors_closed = trio.Event()
+        urls = await nursery.start(
+            lambda task_status: serve(
+                app, _options(settings), shutdown=doors_closed, task_status=task_status
+            )
+        )
+        log.info("serving", urls=urls, dev=settings.dev, state=str(settings.state))
+        task_status.started(urls)
+        await stop.wait()
+        log.info("stopping")
+        doors_closed.set()
+
+
+async def _watch_signals(stop: trio.Event) -> None:
+    """First signal: stop in good order. Second: at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            if stop.is_set():
+                log.warning("stopping_at_once", signal=signal.Signals(number).name)
+                raise KeyboardInterrupt
+            stop.set()
+
+
+def _auth(settings: Settings) -> Auth:
+    if settings.dev:
+        return Auth(dev=True)
+    path = settings.token_file or settings.state / "token"
+    return Auth(token=load_or_create_token(path), allowed_uids=frozenset(settings.allowed_uids))
+
+
+def _options(settings: Settings) -> ServerOptions:
+    tls = None
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        tls = Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    return ServerOptions(
+        binds=(settings.bind,) if settings.bind != "none" else (),
+        unix_socket=settings.socket_path,
+        tls=tls,
+        require_loopback=settings.dev,
+    )
+
+
+def _first(group: BaseExceptionGroup[WorkManagerError]) -> WorkManagerError:
+    """Return the error inside nested groups that a start failed with."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, WorkManagerError)  # noqa: S101 - except* has selected it
+    return error

@@ -1,0 +1,63 @@
+"""What the parts of dispatch share: the ledger, the timers, the broker and the workers.
+
+One object owned by the trio loop. The parts are modules of functions over it, by their place on
+the way of an event: `intake` -> `handout` -> `outcomes` (or `losses`) -> `finish`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from workmanager.store import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workmanager.brokers.embedded import EmbeddedBroker
+    from workmanager.dispatch.ledger import Ledger
+    from workmanager.dispatch.timers import Timers
+    from workmanager.dispatch.worker import WorkerDispatch
+    from workmanager.executors.executor import Executor
+    from workmanager.groups.local import HostLock
+
+WEIGH_S = 0.5
+
+
+@dataclass(slots=True)
+class Core:
+    """The state of dispatch.
+
+    Attributes:
+        workers: By worker number.
+        locks: By group name.
+        rng: For jitter; a seed makes tests repeatable.
+        note: Takes a line about a worker for its log.
+        max_inbox_bytes: What all inboxes together may weigh before intake is refused.
+        inbox_bytes: What they weigh, as of the last tick of `Core.weigh`.
+    """
+
+    ledger: Ledger
+    timers: Timers
+    broker: EmbeddedBroker
+    note: Callable[[WorkerDispatch, Executor | None, str, str, str, str], None]
+    workers: dict[int, WorkerDispatch] = field(default_factory=dict)
+    locks: dict[str, HostLock] = field(default_factory=dict)
+    rng: random.Random = field(default_factory=random.Random)
+    counts: Counter[str] = field(default_factory=Counter)
+    max_inbox_bytes: int = 2 * 2**30
+    inbox_bytes: int = 0
+    is_stopping: bool = False
+
+    def weigh(self) -> None:
+        """Add up the inboxes; every half second, since a sum per publish would cost its callers."""
+        self.inbox_bytes = sum(worker.backlog_bytes for worker in self.workers.values())
+        self.timers.after(WEIGH_S, self.weigh)
+
+    def reserve_tokens(self, group: str, ceiling: int, then: Callable[[], None]) -> None:
+        """Write a group's upper bound of fencing tokens; call *then* once it is durable."""
+        self.ledger.write(statements.put_fence(group, ceiling))
+        self.ledger.after_commit(then)
+        self.ledger.flush()

@@ -1,0 +1,127 @@
+"""What executors answered: each outcome settles its task or sends it to its next try.
+
+All outcomes that arrived together become one commit: their statuses, their outputs, and the
+deliveries of those outputs to workers of this host.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from workmanager.dispatch import finish, losses
+from workmanager.dispatch import outcome as words
+from workmanager.dispatch.deadlines import timeout_failure
+from workmanager.dispatch.handout import pump
+from workmanager.dispatch.outputs import Maker, OutputError
+from workmanager.dispatch.routing import offer
+from workmanager.model.event import now_text
+from workmanager.model.states import TaskStatus
+
+if TYPE_CHECKING:
+    from workmanager.dispatch.core import Core
+    from workmanager.dispatch.task import StoredEvent, Task
+    from workmanager.dispatch.worker import WorkerDispatch
+    from workmanager.executors.executor import Executor
+
+RECENT_KEPT = 2048  # answered deliveries whose late log lines still find their task
+MAX_RETRY_AFTER_S = 366 * 86_400.0
+
+
+def take_outcomes(
+    core: Core, worker: WorkerDispatch, executor: Executor, outcomes: list[list[Any]]
+) -> None:
+    """Settle a batch of outcomes; the executor has checked their form and that they are its own."""
+    now, at = time.time(), now_text()
+    maker = Maker(worker, executor.version)
+    freed: list[Task] = []
+    hand, recent = executor.hand, executor.recent
+    if len(recent) > RECENT_KEPT:
+        recent.clear()
+    for no, status, duration_us, proposals, error in outcomes:
+        task = hand.pop(no)
+        recent[no] = task.number
+        if worker.lock is not None:
+            freed.append(task)
+        if status == words.OK and not task.canceled:
+            _succeed(core, worker, executor, task, maker, proposals, duration_us, now, at)
+        else:
+            _fail(core, worker, executor, task, status, error, duration_us)
+    if executor.heartbeats:
+        executor.heartbeats = {no: when for no, when in executor.heartbeats.items() if no in hand}
+    if executor.sent_at:
+        executor.sent_at = {no: when for no, when in executor.sent_at.items() if no in hand}
+    executor.overdue &= {task.number for task in hand.values()} if executor.overdue else set()
+    executor.on_trial = executor.on_trial and bool(hand)
+    if worker.lock is not None:
+        core.ledger.after_commit(lambda: losses.free_turns(core, worker, executor, freed))
+    core.ledger.flush()
+    pump(core, worker)
+
+
+def _succeed(
+    core: Core,
+    worker: WorkerDispatch,
+    executor: Executor,
+    task: Task,
+    maker: Maker,
+    proposals: list[Any],
+    duration_us: int,
+    now: float,
+    at: str,
+) -> None:
+    outputs: list[StoredEvent] = []
+    if proposals:
+        try:
+            outputs = maker.make(task, proposals, at)
+        except OutputError as error:
+            failure = words.Failure("OutputError", str(error))
+            finish.fail_attempt(core, worker, executor, task, failure, kind=words.NON_RETRYABLE)
+            return
+        if task.segment.id != finish.FREE_SEGMENT:
+            for event in outputs:
+                if event.topic:
+                    offer(core, event, producer=worker)
+        worker.counts["outputs"] += len(outputs)
+    finish.complete(core, worker, executor, task, outputs=outputs, duration_us=duration_us, now=now)
+
+
+def _fail(
+    core: Core,
+    worker: WorkerDispatch,
+    executor: Executor,
+    task: Task,
+    status: int,
+    error: list[Any] | None,
+    duration_us: int,
+) -> None:
+    failure = _failure(error)
+    if status == words.DROP:
+        finish.end(
+            core, worker, task, TaskStatus.SKIPPED,
+            reason=words.DROPPED, failure=failure, executor=executor, duration_us=duration_us,
+        )  # fmt: skip
+        return
+    timed_out = task.number in executor.overdue
+    if timed_out:
+        failure = timeout_failure(worker, failure.traceback)
+    elif task.canceled:
+        failure = words.Failure("Canceled", "the task was canceled")
+    elif status == words.CANCELLED:
+        # Cancelled for no reason of ours: the handler cancelled itself.
+        failure = words.Failure("CancelledError", failure.message, failure.traceback)
+    finish.fail_attempt(
+        core, worker, executor, task, failure,
+        kind=status, timed_out=timed_out, duration_us=duration_us,
+    )  # fmt: skip
+
+
+def _failure(error: list[Any] | None) -> words.Failure:
+    """Read an error frame; whatever a hostile child put there becomes bounded text."""
+    parts = list(error or []) + [None] * 4
+    after = parts[3]
+    after_s = float(after) if isinstance(after, int | float) and after == after else None  # noqa: PLR0124 - NaN
+    if after_s is not None:
+        after_s = min(max(after_s, 0.0), MAX_RETRY_AFTER_S)
+    kind = str(parts[0] or "Error")[:256]
+    return words.Failure(kind, str(parts[1] or "")[:4096], str(parts[2] or "")[:16384], after_s)

@@ -1,0 +1,393 @@
+"""One executor process as the supervisor sees it: its channels, what it has in hand, how it ends.
+
+Nothing that comes from the child is believed before it is checked, and its death is decided by its
+pidfd: not by an end of file, not by what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+import trio
+from workmanager_executor.frames import FrameError, encode
+
+from workmanager.executors.channel import Channel, ChannelError, check_item
+from workmanager.executors.logs import LineReader
+from workmanager.model.states import ExecutorState
+from workmanager.policy.window import CreditWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workmanager.dispatch.task import Task
+    from workmanager.dispatch.timers import Timer
+    from workmanager.executors.zygote import Spawned
+
+FRAME_SHARE_BYTES = 4 * 1024 * 1024  # events in one frame; far below the frame limit
+OUTCOME = ((int,), (int,), (int,), (list,), (list, type(None)))
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How an executor ended.
+
+    Attributes:
+        code: Exit code; None if a signal ended it.
+        signal_name: Name of the signal; "" if it exited.
+        asked: Why the supervisor ended it; "" if it did not.
+    """
+
+    code: int | None
+    signal_name: str
+    asked: str
+
+    @property
+    def words(self) -> str:
+        """The exit in words for people."""
+        how = f"killed by {self.signal_name}" if self.signal_name else f"exited with {self.code}"
+        return f"{how} ({self.asked})" if self.asked else how
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an executor refused to run the code it was given."""
+
+    reason: str
+    message: str
+    file: str | None
+    line: int | None
+    traceback: str
+
+
+class Listener(Protocol):
+    """Who is told of an executor's news; calls must not block and must not raise."""
+
+    def executor_done(self, executor: Executor, outcomes: list[list[Any]]) -> None:
+        """Take checked outcomes `[no, status, duration_us, outputs, error]` of tasks in hand."""
+
+    def executor_line(
+        self, executor: Executor, stream: str, level: str, task: int | None, text: str
+    ) -> None:
+        """Take one line that user code wrote; *task* is the number of the task it belongs to."""
+
+    def executor_exited(self, executor: Executor) -> None:
+        """Take notice of its end; `executor.exit` says how, `executor.hand` what it had."""
+
+
+class Executor:
+    """A process that runs one version of one worker.
+
+    Attributes:
+        hand: Tasks it was given and has not answered, by delivery number, oldest first.
+        progress_at: When it last began something new, seconds of trio's clock.
+    """
+
+    def __init__(
+        self,
+        executor_id: str,
+        spawned: Spawned,
+        listener: Listener,
+        *,
+        worker: str,
+        version: str,
+        per_executor: int,
+    ) -> None:
+        self.id = executor_id
+        self.worker = worker
+        self.version = version
+        self.pid = spawned.pid
+        self.per_executor = per_executor
+        self.state = ExecutorState.STARTING
+        self.started_at = time.time()
+        self.hand: dict[int, Task] = {}
+        self.window = CreditWindow()
+        self.progress_at = 0.0
+        self.tasks_total = 0
+        self.lines_dropped = 0
+        self.exit: Exit | None = None
+        self.refusal: Refusal | None = None
+        self.layers: list[dict[str, Any]] = []
+        self.mode = "event"
+        self.asked_to_end = ""
+        self.is_to_blame = True  # its end is its own doing; False once the supervisor asks for it
+        self.on_trial = False  # it runs one suspect of a crash, alone
+        self.deadline: Timer | None = None
+        self.overdue: set[int] = set()  # numbers of tasks asked to stop because of their time
+        self.recent: dict[int, int] = {}  # task numbers of deliveries answered lately
+        self.heartbeats: dict[int, float] = {}
+        self.sent_at: dict[int, float] = {}  # by delivery, where several run at once
+        self.last_pong_at = 0.0
+        self.pinged_at = 0.0
+        self.first_unanswered_at = 0.0  # the oldest ping without an answer; 0 if there is none
+        self.ready_at = 0.0
+        self.was_charged = False  # an event was found to have killed it
+        self.inner_pid = spawned.pid  # the process that runs the code, as the host numbers it
+        self.memory_bytes = 0
+        self.last_lines: deque[str] = deque(maxlen=5)  # for a start that fails
+        self.settled = trio.Event()  # ready, refused, or gone
+        self.gone = trio.Event()
+        self._pidfd = spawned.pidfd
+        self._listener = listener
+        self._next_no = 1
+        self._looked_at = 0
+        self._events = Channel(spawned.events, self._on_events)
+        self._control = Channel(spawned.control, self._on_control)
+        self._pipes = (
+            LineReader(spawned.stdout, lambda text: self._line("stdout", "INFO", text)),
+            LineReader(spawned.stderr, lambda text: self._line("stderr", "ERROR", text)),
+        )
+
+    # -- what it is told ---------------------------------------------------------------------
+
+    def load(self, package: Mapping[str, Any]) -> None:
+        """Give it the code; READY or a refusal follows."""
+        self._events.send(encode(["load", dict(package)]))
+
+    def credit(self) -> int:
+        """How many more tasks may be put into its hands now."""
+        if self.state is not ExecutorState.READY:
+            return 0
+        size = self.window.size if self.per_executor == 1 else self.per_executor
+        return size - len(self.hand)
+
+    def run(self, tasks: Sequence[Task], *, batch: bool = False) -> None:
+        """Hand it *tasks*; with *batch* they are one call of `process_batch`."""
+        now = trio.current_time()
+        if not self.hand:
+            self.progress_at = now
+        if self.per_executor > 1:
+            first = self._next_no
+            self.sent_at.update((first + i, now) for i in range(len(tasks)))
+        no, hand = self._next_no, self.hand
+        items: list[tuple[object, ...]] = []
+        size = 0
+        for task in tasks:
+            wire = task.event.wire
+            if size + len(wire) > FRAME_SHARE_BYTES and items and not batch:
+                self._send_run(items, batch=batch)
+                items, size = [], 0
+            hand[no] = task
+            items.append((no, task.number, task.attempt + 1, wire, task.fence))
+            size += len(wire)
+            no += 1
+        self._next_no = no
+        self._send_run(items, batch=batch)
+
+    def _send_run(self, items: list[tuple[object, ...]], *, batch: bool) -> None:
+        try:
+            self._events.send(encode(["batch" if batch else "run", items]))
+        except (ChannelError, FrameError) as error:
+            self.protocol_error(str(error))
+
+    def cancel(self, no: int) -> None:
+        """Ask the handler of delivery *no* to stop."""
+        self._tell(["cancel", no])
+
+    def is_busy(self) -> bool:
+        """Whether it has, or since the last look had, something to do."""
+        was, self._looked_at = self._looked_at, self.tasks_total
+        return bool(self.hand) or was != self.tasks_total
+
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life at *now* (trio's clock); `last_pong_at` moves when it comes."""
+        self.pinged_at = now
+        self.first_unanswered_at = self.first_unanswered_at or now
+        self._tell(["ping", 0])
+
+    def drain(self) -> None:
+        """Let it finish what it has, call `stop`, and exit."""
+        if self.state in (ExecutorState.READY, ExecutorState.STARTING):
+            self.state = ExecutorState.DRAINING
+            self.is_to_blame = False
+            self._events.send(encode(["drain"]))
+
+    def end(self, why: str, *, sig: signal.Signals = signal.SIGKILL, blame: bool = False) -> None:
+        """Send *sig* to its whole process group; *why* is reported with its exit.
+
+        With *blame* its end counts as a crash: it has made the supervisor do this.
+        """
+        if self.exit is not None:
+            return
+        if not self.asked_to_end:
+            self.asked_to_end, self.is_to_blame = why, blame
+        if sig is signal.SIGKILL and self.state is not ExecutorState.EXITED:
+            self.state = ExecutorState.STOPPING
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.pid, sig)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def protocol_error(self, why: str) -> None:
+        """Kill it for breaking the protocol."""
+        log.warning("executor_protocol_error", worker=self.worker, executor=self.id, why=why)
+        self.end(f"protocol error: {why}", blame=True)
+
+    # -- its life ----------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Serve its channels until it has exited and everything it said has been read."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for channel in (self._events, self._control):
+                    nursery.start_soon(self._serve, channel)
+                for pipe in self._pipes:
+                    nursery.start_soon(pipe.run)
+                await trio.lowlevel.wait_readable(self._pidfd)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.exit is None:
+            self._reap()
+        for channel in (self._events, self._control):
+            try:
+                channel.read_available()
+            except ChannelError as error:
+                log.warning("executor_last_words_refused", executor=self.id, why=str(error))
+        for pipe in self._pipes:
+            pipe.close()
+        self._events.close()
+        self._control.close()
+        self.state = ExecutorState.EXITED
+        self.settled.set()
+        self._listener.executor_exited(self)
+        self.gone.set()
+
+    def _reap(self) -> None:
+        """Collect the exit status; kills first if we end before the process did."""
+        flags = os.WEXITED | os.WNOHANG
+        found = os.waitid(os.P_PIDFD, self._pidfd, flags)
+        if found is None:
+            self.end("the supervisor stops")
+            found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
+        # What it started and left in its group must not outlive it.
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        assert found is not None  # noqa: S101 - without WNOHANG waitid returns a result
+        if found.si_code == os.CLD_EXITED:
+            self.exit = Exit(found.si_status, "", self.asked_to_end)
+        else:
+            self.exit = Exit(None, _signal_name(found.si_status), self.asked_to_end)
+
+    async def _serve(self, channel: Channel) -> None:
+        try:
+            await channel.run()
+        except ChannelError as error:
+            self.protocol_error(str(error))
+
+    # -- what it says ------------------------------------------------------------------------
+
+    def _on_events(self, frames: list[list[Any]]) -> None:
+        outcomes: list[list[Any]] = []
+        for frame in frames:
+            if frame[0] == "done" and len(frame) == 2 and isinstance(frame[1], list):
+                outcomes.extend(frame[1])
+            else:
+                self._on_event(frame)
+        if outcomes:
+            self._take_outcomes(outcomes)
+
+    def _take_outcomes(self, outcomes: list[list[Any]]) -> None:
+        hand = self.hand
+        busy_us = 0
+        for outcome in outcomes:
+            check_item(outcome, OUTCOME)
+            if outcome[0] not in hand:
+                raise ChannelError(f"it answers delivery {outcome[0]}, which it does not have")
+            busy_us += outcome[2]
+        now = trio.current_time()
+        self.window.observe(busy_us / len(outcomes) / 1e6)
+        self.progress_at = now
+        self.tasks_total += len(outcomes)
+        self._listener.executor_done(self, outcomes)
+
+    def _on_event(self, frame: list[Any]) -> None:
+        kind = frame[0]
+        body = _body(frame)
+        if kind == "hello" and self.state is ExecutorState.STARTING:
+            layers = body.get("layers")
+            self.layers = [x for x in layers if isinstance(x, dict)] if layers else []
+        elif kind == "ready":
+            self.mode = "batch" if body.get("mode") == "batch" else "event"
+            if self.state is ExecutorState.STARTING:
+                self.state = ExecutorState.READY
+            self.last_pong_at = self.ready_at = self.pinged_at = trio.current_time()
+            self.settled.set()
+        elif kind == "refused":
+            self.refusal = _refusal(body)
+            self.settled.set()
+        elif kind == "bye":
+            return
+        else:
+            raise ChannelError(f"unknown frame {str(kind)[:40]!r}")
+
+    def _on_control(self, frames: list[list[Any]]) -> None:
+        for frame in frames:
+            kind = frame[0]
+            if kind == "pong":
+                self.last_pong_at = trio.current_time()
+                self.first_unanswered_at = 0.0
+            elif kind == "log":
+                _, no, level, text = check_item(frame, ((str,), (int, type(None)), (str,), (str,)))
+                self._listener.executor_line(self, "log", str(level), self._task(no), str(text))
+            elif kind == "heartbeat":
+                _, no, _ = check_item(frame, ((str,), (int,), (bytes,)))
+                if no in self.hand:
+                    self.heartbeats[int(str(no))] = trio.current_time()
+            else:
+                raise ChannelError(f"unknown frame {str(kind)[:40]!r}")
+
+    def _line(self, stream: str, level: str, text: str) -> None:
+        head = self._task(next(iter(self.hand), None))
+        self.last_lines.append(text)
+        self._listener.executor_line(self, stream, level, head, text)
+
+    def _task(self, no: object) -> int | None:
+        """Return the number of the task that it got as delivery *no*; None if it never did."""
+        if not isinstance(no, int):
+            return None
+        held = self.hand.get(no)
+        return held.number if held is not None else self.recent.get(no)
+
+    def _tell(self, frame: list[object]) -> None:
+        try:
+            self._control.send(encode(frame))
+        except ChannelError as error:
+            self.protocol_error(str(error))
+
+
+def _body(frame: list[Any]) -> Mapping[str, Any]:
+    if len(frame) > 1 and isinstance(frame[1], dict):
+        return frame[1]
+    return {}
+
+
+def _refusal(body: Mapping[str, Any]) -> Refusal:
+    line = body.get("line")
+    return Refusal(
+        str(body.get("reason", "BUILD_FAILED")),
+        str(body.get("message", ""))[:4096],
+        str(body["file"]) if body.get("file") else None,
+        line if isinstance(line, int) else None,
+        str(body.get("traceback", ""))[:16384],
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,175 @@
+"""Starting one executor: a process from the zygote, the code into it, then its READY."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from workmanager.engines.python import interpreter_of
+from workmanager.errors import CodeError, Fault, Reason, WorkManagerError
+from workmanager.executors.executor import Executor
+from workmanager.executors.zygote import SpawnRequest
+from workmanager.model.states import ExecutorState
+from workmanager.store import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workmanager.executors.executor import Listener
+    from workmanager.executors.zygote import Zygote
+    from workmanager.lifecycle.record import WorkerRecord
+    from workmanager.model.spec import WorkerSpec
+    from workmanager.store.store import Store
+
+SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
+LOG_BYTES_PER_ATTEMPT = 1024 * 1024
+OUTPUT_BYTES_PER_TASK = 4 * 1024 * 1024
+ADDRESS_SPACE_FLOOR = 2 * 2**30  # numpy with 32 threads maps 1.24 GiB; memory itself is watched
+
+
+class StartError(WorkManagerError):
+    """An executor did not become ready; the message says what it said or how it ended."""
+
+    reason = Reason.BUILD_FAILED
+
+
+@dataclass(slots=True)
+class Launcher:
+    """What starting executors needs of the service.
+
+    Attributes:
+        profile: Makes the sandbox profile of a specification; empty for none.
+        held: Code by digest that is not in the store yet.
+        alive: Pids of all its executors that live; nobody else may reap them.
+    """
+
+    zygote: Zygote
+    store: Store
+    profile: Callable[[WorkerSpec], Mapping[str, Any]]
+    ids: count[int]
+    alive: set[int] = field(default_factory=set)
+    held: dict[str, bytes] = field(default_factory=dict)
+
+    async def start(
+        self,
+        record: WorkerRecord,
+        version: str,
+        listener: Listener,
+        nursery: trio.Nursery,
+    ) -> Executor:
+        """Start an executor of *version* and wait until it is ready.
+
+        The executor lives in *nursery*; if the caller is cancelled it is killed.
+
+        Raises:
+            CodeError: It refused the code; with file and line.
+            StartError: It died, or was not ready within `timeouts.start`.
+        """
+        spec = record.version_spec(version)
+        row = record.versions[version]
+        code = self.held.get(row.code_digest)
+        if code is None:
+            code = await self.store.read(lambda db: queries.get_code(db, row.code_digest))
+        if code is None:
+            raise StartError(f"the code {row.code_digest} of version {version} is not in the store")
+        spawned = await self.zygote.spawn(self._request(record, spec))
+        executor = Executor(
+            f"{record.name}-{next(self.ids)}",
+            spawned,
+            listener,
+            worker=record.name,
+            version=version,
+            per_executor=spec.concurrency.per_executor,
+        )
+        self.alive.add(spawned.pid)
+        nursery.start_soon(self._live, executor)
+        executor.load(_package(record, spec, version, code))
+        try:
+            with trio.move_on_after(spec.timeouts.start_s):
+                await executor.settled.wait()
+        except trio.Cancelled:
+            executor.end("its start was called off")
+            raise
+        if executor.state is not ExecutorState.READY:
+            raise await _why_not(executor, spec.timeouts.start_s)
+        return executor
+
+    async def _live(self, executor: Executor) -> None:
+        try:
+            await executor.live()
+        finally:
+            self.alive.discard(executor.pid)
+
+    def _request(self, record: WorkerRecord, spec: WorkerSpec) -> SpawnRequest:
+        return SpawnRequest(
+            id=record.uid,
+            python=interpreter_of(spec.python),
+            env=environment(spec),
+            limits=limits(spec),
+            sandbox=self.profile(spec),
+            title=f"wm:{record.name}"[:15],
+        )
+
+
+def environment(spec: WorkerSpec) -> dict[str, str]:
+    """Make an executor's environment from nothing: no variable of the service is in it."""
+    base = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
+    return {**base, **spec.env}
+
+
+def limits(spec: WorkerSpec) -> dict[str, int]:
+    """Make the rlimits of an executor."""
+    resources = spec.resources
+    return {
+        "memoryBytes": max(ADDRESS_SPACE_FLOOR, 4 * resources.memory_max_bytes),
+        "files": resources.files_max,
+        "fileSizeBytes": resources.file_size_max_bytes,
+        "coreBytes": 0,
+    }
+
+
+def _package(record: WorkerRecord, spec: WorkerSpec, version: str, code: bytes) -> dict[str, Any]:
+    return {
+        "engine": spec.engine,
+        "code": code,
+        "handler": spec.handler,
+        "worker": record.name,
+        "workerUid": record.uid,
+        "version": version,
+        "group": spec.group.name if spec.group else None,
+        "perExecutor": spec.concurrency.per_executor,
+        "batchSize": spec.batch.size,
+        "startToCloseS": spec.timeouts.start_to_close_s,
+        "maxAttempts": spec.retry.maximum_attempts,
+        "maxOutputs": spec.outputs.max_per_task,
+        "maxOutputBytes": OUTPUT_BYTES_PER_TASK,
+        "logLimitBytes": LOG_BYTES_PER_ATTEMPT,
+        "config": {},
+    }
+
+
+async def _why_not(executor: Executor, limit_s: float) -> WorkManagerError:
+    """Find out why an executor is not ready, and see to it that it is gone."""
+    refusal = executor.refusal
+    if executor.exit is None and refusal is None:
+        executor.end(f"it was not ready within {limit_s:g} s")
+    with trio.move_on_after(1):
+        await executor.gone.wait()
+    executor.end("it was refused")
+    with trio.CancelScope(shield=True), trio.move_on_after(1):
+        await executor.gone.wait()
+    if refusal is None:
+        how = executor.exit.words if executor.exit else "did not answer"
+        said = "; it wrote: " + " | ".join(executor.last_lines) if executor.last_lines else ""
+        return StartError(f"the executor of worker {executor.worker!r} {how}{said}")
+    where = f"{refusal.file}:{refusal.line}" if refusal.line else (refusal.file or "code")
+    reason = Reason.__members__.get(refusal.reason, Reason.BUILD_FAILED)
+    return CodeError(
+        f"{where}: {refusal.message}",
+        reason=reason,
+        faults=[Fault(where, refusal.message)],
+        metadata={"traceback": refusal.traceback} if refusal.traceback else {},
+    )

@@ -1,0 +1,32 @@
+"""The one place where every API call lands; REST and the command line are thin over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workmanager.service.dead_letters import DeadLetterCalls
+from workmanager.service.events import EventCalls
+from workmanager.service.idempotency import StoredAnswers
+from workmanager.service.operations import Operations
+from workmanager.service.plant import PlantCalls
+from workmanager.service.tasks import TaskCalls
+from workmanager.service.versions import VersionCalls
+
+if TYPE_CHECKING:
+    import trio
+
+    from workmanager.supervisor import Supervisor
+
+__all__ = ["Service"]
+
+
+class Service(VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls):
+    """All calls; each group of them stands in a module of its own.
+
+    Args:
+        nursery: Runs the operations; cancelled after the doors are closed.
+    """
+
+    def __init__(self, supervisor: Supervisor, nursery: trio.Nursery) -> None:
+        super().__init__(supervisor, Operations(nursery))
+        self.answers = StoredAnswers(supervisor)

@@ -1,0 +1,219 @@
+"""The calls about groups, engines, operations, logs and health."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from workmanager import __version__
+from workmanager.dispatch.handout import pump
+from workmanager.engines import registry as engines
+from workmanager.errors import ConflictError, NotFoundError, Reason
+from workmanager.model.resources import Engine, Group, GroupMember, Health, LogLine, Operation, Page
+from workmanager.model.states import ExecutorState, WorkerState
+from workmanager.service.base import Calls
+from workmanager.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from workmanager.groups.local import HostLock
+    from workmanager.service.operations import Operations, Running
+    from workmanager.supervisor import Supervisor
+
+
+class PlantCalls(Calls):
+    """Everything that is not about one worker or its events."""
+
+    def __init__(self, supervisor: Supervisor, operations: Operations) -> None:
+        super().__init__(supervisor, operations)
+        self._metrics = Metrics(supervisor)
+
+    # -- groups ------------------------------------------------------------------------------
+
+    async def list_groups(self) -> Page[Group]:
+        """Return all groups."""
+        locks = sorted(self._sup.core.locks.values(), key=lambda lock: lock.name)
+        return Page(items=[_group(lock) for lock in locks])
+
+    async def get_group(self, name: str) -> Group:
+        """Return one group.
+
+        Raises:
+            NotFoundError: GROUP_NOT_FOUND.
+        """
+        return _group(self._lock(name))
+
+    async def release_group(self, name: str, token: int) -> Group:
+        """End the turn that holds *token*, by ending its executor: its attempt goes back.
+
+        Raises:
+            ConflictError: No turn has this token any more (LEASE_LOST).
+        """
+        lock = self._lock(name)
+        turns = [*lock.turns.values(), *lock.key_turns.values()]
+        turn = next((t for t in turns if t.token == token), None)
+        if turn is None:
+            raise ConflictError(
+                f"group {name!r} is not held under token {token}", reason=Reason.LEASE_LOST
+            )
+        if turn.executor.hand:
+            turn.executor.end("its group was released by an operator")
+        else:
+            for waiting in lock.leave(turn.executor):
+                pump(self._sup.core, waiting)
+        return _group(lock)
+
+    def _lock(self, name: str) -> HostLock:
+        lock = self._sup.core.locks.get(name)
+        if lock is None:
+            raise NotFoundError(f"no worker is in a group {name!r}", reason=Reason.GROUP_NOT_FOUND)
+        return lock
+
+    # -- engines, operations -----------------------------------------------------------------
+
+    async def list_engines(self) -> Page[Engine]:
+        """Return all engines."""
+        return Page(items=engines.all_engines())
+
+    async def get_engine(self, media_type: str) -> Engine:
+        """Return the engine of a media type or of an alias."""
+        return engines.get(media_type)
+
+    async def get_operation(self, operation: str) -> Operation:
+        """Return one operation."""
+        return self._operations.get(operation)
+
+    async def list_operations(self) -> Page[Operation]:
+        """Return the operations that are kept, newest first."""
+        return self._operations.list()
+
+    async def cancel_operation(self, operation: str) -> Operation:
+        """Ask an operation to end early; what it has done stays done."""
+        return self._operations.cancel(operation)
+
+    async def recover(self) -> Operation:
+        """Look at every worker again: give those in BACKOFF or FAILED that should run a start."""
+
+        async def work(operation: Running) -> None:
+            woken = 0
+            for keeper in list(self._keepers()):
+                if keeper.state in (WorkerState.BACKOFF, WorkerState.FAILED):
+                    keeper.ask(keeper.record.desired)
+                    woken += 1
+                else:
+                    keeper.wake()
+            operation.result = {"workers": len(self._sup.keepers), "started": woken}
+
+        return self._operations.start("recover", "*", work)
+
+    # -- logs --------------------------------------------------------------------------------
+
+    async def logs(self, ref: str | None, *, since_seq: int = 0, tail: int = 100) -> list[LogLine]:
+        """Return the last *tail* kept lines after *since_seq*, oldest first; None: all workers."""
+        name = self._keeper(ref).record.name if ref is not None else None
+        return self._sup.logbook.read(name, since_seq=since_seq, tail=tail)
+
+    def follow_logs(
+        self, ref: str | None, *, since_seq: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        """Follow the lines after *since_seq*, kept ones first."""
+        name = self._keeper(ref).record.name if ref is not None else None
+        return self._sup.logbook.follow(name, since_seq=since_seq)
+
+    # -- health ------------------------------------------------------------------------------
+
+    async def health(self, *, verbose: bool = False) -> Health:
+        """Return the health of the service; *verbose* adds a record per part."""
+        checks = self._checks()
+        states = {check["status"] for check in checks}
+        worst: Literal["ok", "degraded", "failed"] = "ok"
+        if "failed" in states:
+            worst = "failed"
+        elif "degraded" in states:
+            worst = "degraded"
+        return Health(
+            status=worst,
+            version=__version__,
+            uptime_s=round(time.time() - self._sup.started_at, 3),
+            checks=checks if verbose else [],
+        )
+
+    def live(self) -> bool:
+        """Tell whether the loop is alive: it is, if it answers."""
+        return True
+
+    def started(self) -> bool:
+        """Tell whether recovery is over."""
+        return self._sup.is_recovered.is_set()
+
+    def ready(self) -> tuple[bool, str]:
+        """Tell whether calls can be served, and if not, why."""
+        if not self.started():
+            return False, "recovery is not over"
+        if self._sup.core.is_stopping:
+            return False, "the service is stopping"
+        error = self._sup.core.ledger.error
+        return error is None, str(error) if error is not None else ""
+
+    def metrics(self) -> bytes:
+        """Return the metrics in the Prometheus text format."""
+        return self._metrics.render()
+
+    def _checks(self) -> list[dict[str, Any]]:
+        core = self._sup.core
+        checks: list[dict[str, Any]] = [
+            _check("store", core.ledger.error is None, str(core.ledger.error or ""), bad="failed"),
+            _check("recovery", not self._sup.faults, "; ".join(self._sup.faults)),
+            _check("zygote", self._sup.zygote.pid is not None, "it is being started again"),
+            _check("broker", True, f"{len(core.broker.topics())} topics"),
+        ]
+        lost = [
+            executor.id
+            for keeper in self._keepers()
+            for executor in keeper.executors.values()
+            if executor.state is ExecutorState.UNKILLABLE
+        ]
+        checks.append(_check("executors", not lost, f"unkillable: {', '.join(lost)}"))
+        for keeper in self._keepers():
+            bad = keeper.state in (WorkerState.FAILED, WorkerState.BACKOFF)
+            if bad:
+                checks.append(_check(f"worker/{keeper.record.name}", False, keeper.why))
+        return checks
+
+
+def _check(name: str, good: bool, detail: str, *, bad: str = "degraded") -> dict[str, Any]:  # noqa: FBT001 - a fact, not an option
+    return {"name": name, "status": "ok" if good else bad, "detail": "" if good else detail}
+
+
+def _group(lock: HostLock) -> Group:
+    spec = lock.members[0].spec.group
+    assert spec is not None  # noqa: S101 - members of a group have one
+    holders = [
+        {
+            "worker": turn.worker.name,
+            "executor": turn.executor.id,
+            "token": turn.token,
+            "key": turn.key or "",
+        }
+        for turn in [*lock.turns.values(), *lock.key_turns.values()]
+    ]
+    members = [
+        GroupMember(
+            worker=member.name,
+            waiting=member.inbox.ready() + lock.parked(member),
+            holding=sum(holder["worker"] == member.name for holder in holders),
+        )
+        for member in lock.members
+    ]
+    return Group(
+        name=lock.name,
+        limit=lock.limit,
+        key=spec.key,
+        delivery=spec.delivery,
+        scope=spec.scope,
+        members=members,
+        holders=holders,
+        fencing_token=lock.token,
+    )

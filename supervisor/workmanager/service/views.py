@@ -1,0 +1,246 @@
+"""From what is kept in memory and in the store to what the API shows."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import trio
+
+from workmanager.model.event import Event
+from workmanager.model.resources import (
+    Condition,
+    ConditionType,
+    DeadLetter,
+    Executor,
+    Task,
+    TaskError,
+    Version,
+    Worker,
+    WorkerStatus,
+)
+from workmanager.model.states import TaskStatus, VersionState, WorkerState
+
+if TYPE_CHECKING:
+    from workmanager.dispatch.task import Task as OpenTask
+    from workmanager.executors.executor import Executor as LiveExecutor
+    from workmanager.lifecycle.keeper import Keeper
+    from workmanager.store.queries import HistoryEntry
+    from workmanager.store.rows import DeadLetterRow, VersionRow
+
+
+def when(seconds: float) -> datetime:
+    """Turn unix seconds into an aware UTC time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def worker(keeper: Keeper) -> Worker:
+    """Show a worker."""
+    record = keeper.record
+    return Worker.model_construct(
+        name=record.name,
+        uid=record.uid,
+        etag=record.etag,
+        generation=record.generation,
+        labels=record.labels,
+        annotations=record.annotations,
+        created_at=when(record.created_at),
+        updated_at=when(record.updated_at),
+        spec=record.spec,
+        desired_state=record.desired,
+        status=status(keeper),
+    )
+
+
+def status(keeper: Keeper) -> WorkerStatus:
+    """Show what is observed of a worker."""
+    dispatch = keeper.dispatch
+    counts = dispatch.counts
+    return WorkerStatus.model_construct(
+        state=keeper.state,
+        conditions=conditions(keeper),
+        current_version=keeper.record.current,
+        candidate_version="",
+        executors_ready=len(dispatch.ready_executors()),
+        restarts=keeper.restarts,
+        backlog=dispatch.backlog,
+        backlog_bytes=dispatch.backlog_bytes,
+        in_flight=sum(len(e.hand) for e in keeper.executors.values()),
+        delayed=dispatch.inbox.delayed(),
+        tasks_completed=counts["completed"],
+        tasks_failed=counts["failed"],
+        dead_letters=counts["dead_lettered"],
+        last_event_time=when(dispatch.last_event_at) if dispatch.last_event_at else None,
+        last_error=dispatch.last_error,
+    )
+
+
+def conditions(keeper: Keeper) -> list[Condition]:
+    """Say why a worker is as it is."""
+    since = when(keeper.since)
+    dispatch = keeper.dispatch
+
+    def condition(kind: ConditionType, *, holds: bool, reason: str, message: str = "") -> Condition:
+        return Condition.model_construct(
+            type=kind, status=holds, reason=reason, message=message, last_transition_time=since
+        )
+
+    ready = len(dispatch.ready_executors())
+    wanted = keeper.record.spec.concurrency.executors
+    subscribed = bool(keeper.record.spec.triggers)
+    failed = keeper.state in (WorkerState.FAILED, WorkerState.BACKOFF)
+    found = [
+        condition(
+            "CodeReady",
+            holds=bool(keeper.record.current),
+            reason="READY" if keeper.record.current else "NO_VERSION",
+        ),
+        condition(
+            "Subscribed",
+            holds=subscribed,
+            reason="SUBSCRIBED" if subscribed else "NO_TRIGGER",
+            message="" if subscribed else "no topic; reach it with :invoke",
+        ),
+        condition(
+            "ExecutorsReady",
+            holds=ready >= wanted,
+            reason="READY" if ready >= wanted else keeper.state.value,
+            message=f"{ready} of {wanted}",
+        ),
+        condition(
+            "Healthy",
+            holds=not failed,
+            reason="OK" if not failed else keeper.state.value,
+            message=keeper.why if failed else "",
+        ),
+    ]
+    if dispatch.lock is not None:
+        holds = any(turn.worker is dispatch for turn in dispatch.lock.turns.values())
+        found.append(condition("GroupReady", holds=True, reason="HOLDING" if holds else "MEMBER"))
+    return found
+
+
+def version(keeper: Keeper, row: VersionRow) -> Version:
+    """Show a version."""
+    return Version(
+        id=row.id,
+        worker=keeper.record.name,
+        digest=row.digest,
+        code_digest=row.code_digest,
+        engine=row.engine,
+        handler=row.handler,
+        state=VersionState(row.state),
+        size_bytes=row.size_bytes,
+        created_at=when(row.created_at),
+        message=row.message,
+    )
+
+
+def executor(live: LiveExecutor) -> Executor:
+    """Show an executor with what the kernel says of its process."""
+    now = trio.current_time()
+    return Executor(
+        id=live.id,
+        worker=live.worker,
+        version=live.version,
+        pid=live.pid,
+        state=live.state,
+        started_at=when(live.started_at),
+        uptime_s=round(time.time() - live.started_at, 3),
+        in_flight=len(live.hand),
+        tasks_total=live.tasks_total,
+        last_ping_s=round(now - live.last_pong_at, 3) if live.last_pong_at else None,
+        isolation=live.layers,
+        **_process(live.inner_pid),
+    )
+
+
+def _process(pid: int) -> dict[str, Any]:
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            cpu = process.cpu_times()
+            memory = process.memory_full_info()
+            return {
+                "cpu_s": round(cpu.user + cpu.system, 3),
+                "memory_rss_bytes": memory.rss,
+                "memory_pss_bytes": getattr(memory, "pss", 0),
+                "threads": process.num_threads(),
+                "open_files": process.num_fds(),
+            }
+    except psutil.Error:
+        return {}
+
+
+def open_task(keeper: Keeper, task: OpenTask) -> Task:
+    """Show a task that is not settled."""
+    attributes = task.event.attributes
+    holder = next(
+        (e for e in keeper.executors.values() if any(t is task for t in e.hand.values())), None
+    )
+    error = TaskError(type=task.error[0], message=task.error[1]) if task.error else None
+    return Task(
+        id=task.id,
+        worker=keeper.record.name,
+        status=TaskStatus.IN_PROGRESS if holder else TaskStatus.SCHEDULED,
+        attempt=task.attempt + (1 if holder else 0),
+        crashes=task.crashes,
+        max_attempts=keeper.record.spec.retry.maximum_attempts,
+        event_id=str(attributes["id"]),
+        event_source=str(attributes["source"]),
+        event_type=str(attributes["type"]),
+        topic=task.event.topic,
+        version=holder.version if holder else "",
+        executor=holder.id if holder else "",
+        scheduled_at=when(task.accepted_at),
+        due_at=when(task.due_at) if task.due_at else None,
+        fencing_token=task.fence,
+        error=error,
+    )
+
+
+def settled_task(name: str, max_attempts: int, entry: HistoryEntry) -> Task:
+    """Show a task of the history."""
+    error = None
+    if entry.error_type:
+        error = TaskError(type=entry.error_type, message=entry.error_message)
+    return Task(
+        id=f"{entry.task_number:x}",
+        worker=name,
+        status=TaskStatus(entry.status),
+        attempt=entry.attempt,
+        crashes=entry.crashes,
+        max_attempts=max_attempts,
+        event_id=entry.event_id,
+        event_source=entry.event_source,
+        event_type=entry.event_type,
+        version=entry.version_id,
+        executor=entry.executor_id,
+        scheduled_at=when(entry.accepted_at),
+        ended_at=when(entry.ended_at),
+        duration_s=entry.duration_us / 1e6,
+        outputs=entry.outputs,
+        error=error,
+    )
+
+
+def dead_letter(name: str, row: DeadLetterRow) -> DeadLetter:
+    """Show a dead letter with its event."""
+    return DeadLetter(
+        id=row.id,
+        worker=name,
+        task=f"{row.task_number:x}",
+        reason=row.reason,
+        error=TaskError(
+            type=row.error_type, message=row.error_message, traceback=row.error_traceback
+        ),
+        attempts=row.attempts,
+        crashes=row.crashes,
+        version=row.version,
+        topic=row.topic,
+        event=Event.unpack(row.wire).to_json(),
+        accepted_at=when(row.accepted_at),
+        failed_at=when(row.failed_at),
+    )

@@ -1,0 +1,350 @@
+"""The nurseries: who owns which trio task, how a start recovers, how a stop ends.
+
+    Supervisor.run
+      zygote, timers, reaper, upkeep      (for as long as anything runs)
+      keepers                             (one per worker; each owns its executors)
+
+A start reads the store, rebuilds every worker with its open tasks, and only then lets keepers start
+executors. A stop closes intake, drains the keepers, and writes what they still had to say.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import trio
+from pydantic import ValidationError
+
+from workmanager.brokers.embedded import EmbeddedBroker
+from workmanager.dispatch import intake, routing
+from workmanager.dispatch.core import Core
+from workmanager.dispatch.handout import pump
+from workmanager.dispatch.ledger import Ledger
+from workmanager.dispatch.task import Segment, StoredEvent, Task
+from workmanager.dispatch.timers import Timers
+from workmanager.dispatch.worker import WorkerDispatch
+from workmanager.executors.zygote import Zygote, become_subreaper
+from workmanager.groups.local import HostLock
+from workmanager.lifecycle.keeper import Keeper
+from workmanager.lifecycle.launch import Launcher
+from workmanager.lifecycle.record import WorkerRecord
+from workmanager.lifecycle.upkeep import look_after
+from workmanager.policy.dedupe import split_keys
+from workmanager.store import statements
+from workmanager.store.open import open_store
+from workmanager.store.recovery import recover
+from workmanager.store.trim import Retention
+from workmanager.telemetry.logbook import LogBook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workmanager.config import Settings
+    from workmanager.model.spec import WorkerSpec
+    from workmanager.store.recovery import Recovered
+    from workmanager.store.rows import VersionRow
+    from workmanager.store.store import Store
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Owns everything that runs; made by the daemon, used by the service.
+
+    Attributes:
+        keepers: By worker uid.
+        faults: What a start could not read and put aside.
+        is_recovered: Set once every worker and task of the store is in place.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.logbook = LogBook(echo=settings.log_worker_lines)
+        self.keepers: dict[str, Keeper] = {}
+        self.faults: list[str] = []
+        self.is_recovered = trio.Event()
+        self.zygote = Zygote()
+        self.store: Store
+        self.core: Core
+        self._launcher: Launcher
+        self._keepers_nursery: trio.Nursery
+        self._worker_numbers = count(1)
+        self._fences: dict[str, int] = {}
+        self._stop = trio.Event()
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Recover, run until `stop` is called, then drain and close the store.
+
+        Raises:
+            StateFolderError: The state folder cannot be used.
+        """
+        become_subreaper()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.zygote.run)  # before any thread exists
+            self.store = open_store(self.settings.state)
+            try:
+                await self._serve(nursery, task_status)
+            finally:
+                await self.store.aclose()
+            nursery.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Ask `run` to drain and return."""
+        self._stop.set()
+
+    async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        recovered = await recover(self.store)
+        self._build_core(recovered)
+        nursery.start_soon(self.core.timers.run)
+        nursery.start_soon(self._reap_orphans)
+        nursery.start_soon(look_after, self.keepers.values)
+        async with trio.open_nursery() as self._keepers_nursery:
+            await self._restore(recovered)
+            self.is_recovered.set()
+            task_status.started()
+            await self._stop.wait()
+            await self._drain()
+            self._keepers_nursery.cancel_scope.cancel()
+        await self._write_rest()
+
+    async def _drain(self) -> None:
+        """Let what runs finish within the grace period; the rest goes back to the store."""
+        self.core.is_stopping = True
+        with trio.move_on_after(self.settings.shutdown_grace_s):
+            async with trio.open_nursery() as nursery:
+                for keeper in self.keepers.values():
+                    nursery.start_soon(keeper.stop_for_shutdown)
+
+    async def _write_rest(self) -> None:
+        with trio.move_on_after(5, shield=True) as scope:
+            await self.core.ledger.drained()
+        if scope.cancelled_caught:
+            log.error("outcomes_not_written", error=str(self.core.ledger.error))
+
+    # -- start -------------------------------------------------------------------------------
+
+    def _build_core(self, recovered: Recovered) -> None:
+        timers = Timers()
+        self.store.writer.retention = Retention(
+            history_tasks=self.settings.history_tasks, history_s=self.settings.history_age_s
+        )
+        ledger = Ledger(
+            self.store.writer,
+            timers,
+            next_segment=recovered.next_segment,
+            deliver=lambda tasks: intake.deliver(self.core, tasks),
+        )
+        self.core = Core(ledger, timers, EmbeddedBroker(), self.logbook.note)
+        self.core.max_inbox_bytes = self.settings.inbox_total_bytes
+        ledger.on_refused = lambda batch: routing.take_back(self.core, batch)
+        ledger.on_heal = self._pump_all
+        self.core.weigh()
+        self._launcher = Launcher(self.zygote, self.store, _no_profile, count(1))
+        self._worker_numbers = count(recovered.next_worker)
+        self._fences = dict(recovered.fences)
+        self.faults = list(recovered.faults)
+
+    async def _restore(self, recovered: Recovered) -> None:
+        began = time.perf_counter()
+        versions: dict[int, dict[str, VersionRow]] = {}
+        for version in recovered.versions:
+            versions.setdefault(version.worker_no, {})[version.id] = version
+        for row in recovered.workers:
+            if row.deleted_at is not None:  # a crash came between: its deletion is finished now
+                self.core.ledger.write(statements.delete_worker(row.no))
+                continue
+            try:
+                record = WorkerRecord.from_row(row)
+            except ValidationError as error:
+                self.faults.append(
+                    f"worker {row.name!r} cannot be read: {error.error_count()} faults"
+                )
+                log.error("worker_not_restored", worker=row.name, error=str(error))
+                continue
+            record.versions = versions.get(row.no, {})
+            self.declare(self._add(record))
+        tasks = self._restore_tasks(recovered)
+        for at, number, keys in recovered.dedupe:
+            worker = self.core.workers.get(number)
+            if worker is not None and worker.dedupe is not None:
+                worker.dedupe.load(split_keys(keys), at)
+        self.core.ledger.flush()
+        for keeper in self.keepers.values():
+            await self._keepers_nursery.start(keeper.run)
+        log.info(
+            "recovered",
+            workers=len(self.keepers),
+            tasks=tasks,
+            took_ms=round((time.perf_counter() - began) * 1000),
+            faults=self.faults,
+        )
+
+    def _restore_tasks(self, recovered: Recovered) -> int:
+        restored = 0
+        for found in recovered.segments:
+            segment = Segment(found.id, bytearray(found.done))
+            index = 0
+            for topic, numbers, wire in found.events:
+                event = StoredEvent(topic, wire)
+                for number in numbers:
+                    if not found.done[index]:
+                        task = Task(
+                            event, segment, found.id << 16 | index, number, found.accepted_at
+                        )
+                        restored += self._restore_task(task, recovered)
+                    index += 1
+        return restored
+
+    def _restore_task(self, task: Task, recovered: Recovered) -> int:
+        worker = self.core.workers.get(task.worker_no)
+        row = recovered.retries.get(task.number)
+        if row is not None:
+            task.has_row = True
+            task.attempt, task.crashes, task.due_at = row.attempts, row.crashes, row.due_at
+            task.error = (row.error_type, row.error_message, "")
+        if worker is None:
+            intake.drop(self.core, (task,))
+            return 0
+        worker.inbox.restore(task)
+        return 1
+
+    # -- workers -----------------------------------------------------------------------------
+
+    def next_worker_number(self) -> int:
+        """Return a number no worker ever had."""
+        return next(self._worker_numbers)
+
+    async def add(self, record: WorkerRecord) -> Keeper:
+        """Take on a worker that is not declared yet: nothing is subscribed or started for it."""
+        keeper = self._add(record)
+        await self._keepers_nursery.start(keeper.run)
+        return keeper
+
+    def declare(self, keeper: Keeper) -> None:
+        """Put a worker into force whose rows are durable: subscribe it and let it serve."""
+        self._join_group(keeper.dispatch)
+        self.core.broker.subscribe(keeper.dispatch)
+        keeper.is_declared = True
+        keeper.wake()
+
+    @contextmanager
+    def holding(self, digest: str, code: bytes | None) -> Iterator[None]:
+        """Have *code* at hand for executors while it is not in the store yet."""
+        if code is not None:
+            self._launcher.held[digest] = code
+        try:
+            yield
+        finally:
+            self._launcher.held.pop(digest, None)
+
+    def configure(self, keeper: Keeper) -> None:
+        """Put the record's specification into force: subscriptions, policies, group."""
+        dispatch = keeper.dispatch
+        self._leave_group(dispatch)
+        dispatch.configure(keeper.record.spec)
+        self._join_group(dispatch)
+        self.core.broker.subscribe(dispatch)
+        keeper.wake()
+        pump(self.core, dispatch)
+
+    async def remove(self, keeper: Keeper, *, drain: bool) -> None:
+        """End a worker and forget its tasks; its rows are the caller's."""
+        dispatch = keeper.dispatch
+        self.core.broker.unsubscribe(dispatch)
+        await keeper.delete(drain=drain)
+        dispatch.is_deleted = True
+        self._leave_group(dispatch)
+        self.core.workers.pop(dispatch.no, None)
+        for inbox in (dispatch.inbox, *dispatch.sides.values()):
+            intake.drop(self.core, list(inbox.tasks()))
+        self.keepers.pop(keeper.record.uid, None)
+        self.logbook.forget(keeper.record.name)
+        self.core.ledger.flush()
+
+    def _add(self, record: WorkerRecord) -> Keeper:
+        dispatch = WorkerDispatch(record.no, record.uid, record.name, record.spec)
+        self.core.workers[record.no] = dispatch
+        keeper = Keeper(self.core, record, dispatch, self._launcher)
+        self.keepers[record.uid] = keeper
+        return keeper
+
+    def _join_group(self, dispatch: WorkerDispatch) -> None:
+        group = dispatch.spec.group
+        if group is None:
+            return
+        lock = self.core.locks.get(group.name)
+        if lock is None:
+            lock = HostLock(
+                group.name,
+                self._fences.get(group.name, 0),
+                lambda ceiling, then: self._reserve(group.name, ceiling, then),
+            )
+            self.core.locks[group.name] = lock
+        lock.limit, lock.max_hold_s = group.limit, group.max_hold_s
+        lock.members.append(dispatch)
+        dispatch.lock = lock
+
+    def _leave_group(self, dispatch: WorkerDispatch) -> None:
+        lock = dispatch.lock
+        if lock is None:
+            return
+        dispatch.lock = None
+        lock.members.remove(dispatch)
+        lock.stop_waiting(dispatch)
+        dispatch.inbox.give_back(lock.unpark_worker(dispatch))
+        for executor in dispatch.executors:
+            for waiting in lock.leave(executor):
+                pump(self.core, waiting)
+        if not lock.members:
+            del self.core.locks[lock.name]
+
+    def _reserve(self, group: str, ceiling: int, then: Callable[[], None]) -> None:
+        self._fences[group] = ceiling
+        self.core.reserve_tokens(group, ceiling, then)
+
+    def _pump_all(self) -> None:
+        for worker in list(self.core.workers.values()):
+            pump(self.core, worker)
+
+    # -- orphans -----------------------------------------------------------------------------
+
+    async def _reap_orphans(self) -> None:
+        """Collect what executors left behind: as subreaper we are its parent, and must."""
+        with trio.open_signal_receiver(signal.SIGCHLD) as signals:
+            async for _ in signals:
+                known = self._launcher.alive | {self.zygote.pid or 0}
+                for pid in _children():
+                    if pid not in known:
+                        _reap(pid)
+
+
+def _children() -> list[int]:
+    """Return the pids of this process's children (proc(5), /proc/[pid]/task/[tid]/children)."""
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+                found += [int(pid) for pid in file.read().split()]
+        except OSError:
+            continue
+    return found
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _no_profile(_: WorkerSpec) -> dict[str, Any]:
+    return {}

@@ -1,0 +1,131 @@
+"""The last lines that workers wrote, and those who follow them.
+
+A line costs memory, not disk: the journal keeps what must last. A follower who reads too slowly
+loses lines and is told how many; nobody waits for a reader.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from workmanager.model.resources import LogLine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from workmanager.dispatch.worker import WorkerDispatch
+    from workmanager.executors.executor import Executor
+
+LINES_KEPT = 2000  # per worker
+FOLLOWER_LINES = 1000  # that may wait for a follower; then the oldest are dropped and counted
+STREAMS = ("stdout", "stderr", "log", "supervisor")
+
+log = structlog.get_logger("worker")
+_LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "ERROR": "error"}
+
+
+class LogBook:
+    """Keeps lines per worker, numbered over all of them."""
+
+    def __init__(self, *, echo: bool) -> None:
+        self._echo = echo
+        self._lines: dict[str, deque[LogLine]] = {}
+        self._next = 1
+        self._followers: list[_Follower] = []
+        self.total = 0
+
+    def note(
+        self,
+        worker: WorkerDispatch,
+        executor: Executor | None,
+        stream: str,
+        level: str,
+        task: str,
+        text: str,
+    ) -> None:
+        """Keep one line and hand it to those who follow."""
+        line = LogLine(
+            seq=self._next,
+            time=datetime.now(UTC),
+            worker=worker.name,
+            executor=executor.id if executor else "",
+            task=task,
+            stream=stream if stream in STREAMS else "log",
+            level=level if level in _LEVELS else "INFO",
+            text=text,
+        )
+        self._next += 1
+        self.total += 1
+        self._lines.setdefault(worker.name, deque(maxlen=LINES_KEPT)).append(line)
+        for follower in self._followers:
+            follower.offer(line)
+        if self._echo:
+            emit = getattr(log, _LEVELS[line.level])
+            emit("worker_line", worker=line.worker, task=task, stream=line.stream, text=text)
+
+    def forget(self, worker: str) -> None:
+        """Drop a deleted worker's lines."""
+        self._lines.pop(worker, None)
+
+    def read(self, worker: str | None, *, since_seq: int = 0, tail: int = 100) -> list[LogLine]:
+        """Return the last *tail* lines after *since_seq*, oldest first."""
+        lines = sorted(self._of(worker), key=lambda line: line.seq)
+        return [line for line in lines if line.seq > since_seq][-tail:] if tail > 0 else []
+
+    @asynccontextmanager
+    async def follow(
+        self, worker: str | None, *, since_seq: int = 0
+    ) -> AsyncIterator[AsyncIterator[LogLine]]:
+        """Follow the lines after *since_seq*, kept ones first."""
+        follower = _Follower(worker)
+        for line in self.read(worker, since_seq=since_seq, tail=FOLLOWER_LINES):
+            follower.offer(line)
+        self._followers.append(follower)
+        try:
+            yield follower.lines()
+        finally:
+            self._followers.remove(follower)
+
+    def _of(self, worker: str | None) -> Iterable[LogLine]:
+        if worker is not None:
+            return self._lines.get(worker, ())
+        return [line for lines in self._lines.values() for line in lines]
+
+
+class _Follower:
+    """A bounded queue of lines for one reader; when it is full the oldest give way."""
+
+    def __init__(self, worker: str | None) -> None:
+        self._worker = worker
+        self._queue: deque[LogLine] = deque()
+        self._dropped = 0
+        self._arrived = trio.Event()
+
+    def offer(self, line: LogLine) -> None:
+        if self._worker is not None and line.worker != self._worker:
+            return
+        if len(self._queue) >= FOLLOWER_LINES:
+            self._queue.popleft()
+            self._dropped += 1
+        self._queue.append(line)
+        self._arrived.set()
+
+    async def lines(self) -> AsyncIterator[LogLine]:
+        while True:
+            while self._queue:
+                line = self._queue.popleft()
+                if self._dropped:
+                    text = f"[{self._dropped} lines were dropped: this reader is too slow]"
+                    self._dropped = 0
+                    yield line.model_copy(
+                        update={"stream": "supervisor", "level": "WARNING", "text": text}
+                    )
+                yield line
+            self._arrived = trio.Event()
+            await self._arrived.wait()

@@ -1,0 +1,111 @@
+"""Prometheus metrics, read from the counters of dispatch when somebody asks; nothing per event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from workmanager import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from workmanager.supervisor import Supervisor
+
+_COUNTERS = {
+    "completed": "Tasks that succeeded.",
+    "failed": "Tasks that ended without success.",
+    "retried": "Attempts that failed and are made again.",
+    "crashed": "Executor crashes charged to a task.",
+    "skipped": "Tasks dropped, expired or overflowed.",
+    "dead_lettered": "Tasks that became dead letters.",
+    "duplicates": "Events not accepted because they had been before.",
+    "outputs": "Output events made.",
+    "unrouted": "Output events on topics that no worker consumes.",
+    "oom_kills": "Executors killed for using more memory than resources.memoryMax.",
+}
+
+
+class Metrics:
+    """Renders the metrics of a supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._sup = supervisor
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def render(self) -> bytes:
+        """Return the metrics in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric (prometheus_client's collector protocol)."""
+        yield from self._service()
+        yield from self._workers()
+
+    def _service(self) -> Iterable[Metric]:
+        core, writer = self._sup.core, self._sup.core.ledger
+        info = GaugeMetricFamily("workmanager_info", "Version of the service.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        for name, text, value in (
+            (
+                "workmanager_events_published",
+                "Events accepted from publishers.",
+                core.counts["published"],
+            ),
+            (
+                "workmanager_events_unrouted",
+                "Events on topics without a worker.",
+                core.counts["unrouted"],
+            ),
+            ("workmanager_store_commits", "Commits written.", writer.commits),
+            ("workmanager_log_lines", "Lines that workers wrote.", self._sup.logbook.total),
+            (
+                "workmanager_zygote_restarts",
+                "Times the zygote was started again.",
+                self._sup.zygote.restarts,
+            ),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+        yield GaugeMetricFamily(
+            "workmanager_store_healthy",
+            "1 while the store takes writes.",
+            value=int(writer.error is None),
+        )
+
+    def _workers(self) -> Iterable[Metric]:
+        label = ["worker"]
+        keepers = list(self._sup.keepers.values())
+        for name, text in _COUNTERS.items():
+            counter = CounterMetricFamily(f"workmanager_tasks_{name}", text, labels=label)
+            for keeper in keepers:
+                counter.add_metric([keeper.record.name], keeper.dispatch.counts[name])
+            yield counter
+        busy = CounterMetricFamily(
+            "workmanager_tasks_busy_seconds", "Time spent in handlers.", labels=label
+        )
+        backlog = GaugeMetricFamily("workmanager_inbox_tasks", "Open tasks.", labels=label)
+        size = GaugeMetricFamily("workmanager_inbox_bytes", "What open tasks weigh.", labels=label)
+        flying = GaugeMetricFamily("workmanager_tasks_in_flight", "Tasks in hand.", labels=label)
+        restarts = CounterMetricFamily(
+            "workmanager_executor_restarts", "Executors that ended by themselves.", labels=label
+        )
+        state = GaugeMetricFamily(
+            "workmanager_worker_state",
+            "1 for the state the worker is in.",
+            labels=["worker", "state"],
+        )
+        for keeper in keepers:
+            labels, dispatch = [keeper.record.name], keeper.dispatch
+            busy.add_metric(labels, dispatch.busy_us / 1e6)
+            backlog.add_metric(labels, dispatch.backlog)
+            size.add_metric(labels, dispatch.backlog_bytes)
+            flying.add_metric(labels, sum(len(e.hand) for e in keeper.executors.values()))
+            restarts.add_metric(labels, keeper.restarts)
+            state.add_metric([*labels, keeper.state.value], 1)
+        yield from (busy, backlog, size, flying, restarts, state)
