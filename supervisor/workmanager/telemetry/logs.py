@@ -11,6 +11,10 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
+# Without the values of variables: they hold tokens (a request's headers), events and user code.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -24,13 +28,15 @@ def configure(*, log_format: str, level: str) -> None:
     plain = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: Processor = structlog.processors.JSONRenderer()
     if plain:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if not plain else _as_it_is,
+            _TRACEBACKS if not plain else _as_it_is,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
