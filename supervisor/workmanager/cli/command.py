@@ -11,7 +11,7 @@ from click.exceptions import NoSuchCommand
 from workmanager.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
 from workmanager.cli.failures import describe
 from workmanager.cli.settings import GLOBAL_OPTIONS
-from workmanager.client.problems import ClientError
+from workmanager.client.problems import ClientError, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +47,16 @@ class PlainCommand(click.Command):
 
 class Command(PlainCommand):
     """A command that calls the service: it takes the global options too."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a refusal that names no worker gets the one of the command line."""
+        try:
+            return super().invoke(ctx)
+        except ProblemError as problem:
+            names = ctx.params.get("names") or [ctx.params.get("name")]
+            if len(names) == 1 and names[0]:
+                problem.metadata.setdefault("worker", str(names[0]))
+            raise
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's parameters and the global options."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from workmanager.cli.columns import cells, columns_of
@@ -75,13 +74,25 @@ def _section(title: str, lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
 
 
 def _spec_lines(spec: Json) -> Iterator[str]:
-    """Show each part of the specification on a line, without what is empty."""
-    for name, value in spec.items():
-        if value not in (None, "", [], {}):
-            text = (
-                json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-            )
-            yield sanitize(f"{name}: {text}")
+    """Show what is asked for most; `worker get -o yaml` has all of it."""
+    retry, timeouts, parallel = spec["retry"], spec["timeouts"], spec["concurrency"]
+    attempts = f"{retry['maximumAttempts']} attempts, {retry['backoff']}"
+    pairs = {
+        "Engine": spec["engine"],
+        "Handler": spec["handler"],
+        "Python": spec["python"],
+        "Code from": spec["code"]["url"],
+        "Topics": ", ".join(trigger["topic"] for trigger in spec["triggers"]),
+        "Outputs to": spec["outputs"]["topic"],
+        "Group": (spec["group"] or {}).get("name"),
+        "Ordering": spec["ordering"]["mode"],
+        "Batch": spec["batch"]["size"] if spec["batch"]["size"] > 1 else "",
+        "Executors": f"{parallel['executors']}, {parallel['perExecutor']} at a time each",
+        "Retry": f"{attempts} from {retry['initialInterval']:g} s",
+        "Time limit": f"{timeouts['startToClose']:g} s an attempt",
+        "Env": ", ".join(spec["env"]),  # names only: values may be secrets
+    }
+    yield from _fields(iter(pairs.items()))
 
 
 def _condition(condition: Json) -> str:

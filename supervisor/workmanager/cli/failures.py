@@ -24,6 +24,7 @@ NEXT_STEPS = {
     "ENGINE_NOT_FOUND": "workmanager engine list",
     "ENGINE_UNAVAILABLE": "workmanager engine list",
     "UNAUTHENTICATED": "workmanager --token-file FILE ...   (the service's state folder has one)",
+    "LEASE_LOST": "workmanager group list   (shows the token that holds it now)",
     "INBOX_FULL": "workmanager worker explain {worker}   (or wait, then publish again)",
     "STORE_UNAVAILABLE": "workmanager health   (the state folder's disk may be full)",
     "WORKER_ERROR": "workmanager worker logs {worker} --tail 20",

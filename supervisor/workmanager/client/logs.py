@@ -7,7 +7,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workmanager.client.problems import ClientTimeoutError, ConnectionLostError, NoSupervisorError
+from workmanager.client.problems import (
+    ClientError,
+    ClientTimeoutError,
+    ConnectionLostError,
+    NoSupervisorError,
+)
 from workmanager.client.sse import EventStreamReader
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from workmanager.client.session import Call, Session
 
 RECONNECT_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)  # a restarted service is back by then
+STEADY_S = 5.0  # a stream that held so long did not fail at its start
 SILENCE_S = 60.0  # the service sends a comment every 15 s; a peer that sends nothing is gone
 
 
@@ -23,24 +29,25 @@ def follow(session: Session, call: Call) -> Generator[dict[str, Any]]:
     """Yield the lines that *call* streams, and go on after a lost connection; close it to end.
 
     Raises:
-        NoSupervisorError: The service did not come back within about ten seconds.
-        ProblemError: The service refused the call.
+        ClientError: The service did not come back within about ten seconds, or refused the call.
     """
     seq = 0
-    failures = 0
+    delays_s = iter(RECONNECT_DELAYS_S)
     while True:
+        began_at_s = time.monotonic()
+        lost: ClientError = ConnectionLostError(str(session.target), "the stream ended")
         try:
             for line in _lines(session, _resumed(call, seq)):
                 seq = int(line.get("seq", seq))
-                failures = 0
                 yield line
-        except (ConnectionLostError, ClientTimeoutError):
-            pass
-        except NoSupervisorError:
-            if failures >= len(RECONNECT_DELAYS_S):
-                raise
-        time.sleep(RECONNECT_DELAYS_S[min(failures, len(RECONNECT_DELAYS_S) - 1)])
-        failures += 1
+        except (ConnectionLostError, ClientTimeoutError, NoSupervisorError) as error:
+            lost = error
+        if time.monotonic() - began_at_s > STEADY_S:
+            delays_s = iter(RECONNECT_DELAYS_S)
+        delay_s = next(delays_s, None)
+        if delay_s is None:
+            raise lost
+        time.sleep(delay_s)
 
 
 def _lines(session: Session, call: Call) -> Generator[dict[str, Any]]:

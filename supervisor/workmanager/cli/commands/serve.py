@@ -49,7 +49,7 @@ def serve(
 
 
 def _run(config: Path | None, overrides: dict[str, str | bool | None]) -> None:
-    from workmanager import daemon
     from workmanager.config import load_settings
+    from workmanager.daemon import run
 
-    daemon.run(load_settings(config, overrides))
+    run(load_settings(config, overrides))
