@@ -15,6 +15,7 @@ import sys
 PACKAGE = "workmanager_executor"
 PRIVATE_MSGPACK = "_workmanager_msgpack"  # read by packing.py
 OLDEST_PYTHON = (3, 8)
+EXIT_SETUP = 71  # as in exits.py, which cannot be imported as yet
 ROLES = ("zygote", "executor")
 USAGE = "usage: __main__.py zygote|executor --msgpack DIR [--seal]"
 
@@ -22,7 +23,8 @@ USAGE = "usage: __main__.py zygote|executor --msgpack DIR [--seal]"
 def main(arguments: list[str]) -> None:
     """Run the named role until it ends; neither role returns to the caller in normal life."""
     if sys.version_info < OLDEST_PYTHON:
-        sys.exit("an executor needs Python 3.8 or later, this is " + sys.version.split()[0])
+        sys.stderr.write("an executor needs Python 3.8 or later, not " + sys.version.split()[0])
+        sys.exit(EXIT_SETUP)
     needs_seal = arguments[3:] == ["--seal"]
     if len(arguments) != 3 + needs_seal or arguments[0] not in ROLES or arguments[1] != "--msgpack":
         sys.exit(USAGE)

@@ -30,6 +30,7 @@ _GIVEN_BY_US = ("id", "specversion", "time")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_UNDECODED = object()
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 
 
@@ -52,10 +53,10 @@ class Event:
 
     __slots__ = ("_attributes", "_body", "_data", "_wire", "topic")
 
-    _attributes: Attributes
+    _attributes: Attributes | None  # None until a received event is opened
     _body: bytes | None
     _data: Any
-    _wire: bytes
+    _wire: bytes | None  # None for an event made by user code
     topic: str | None
 
     def __init__(
@@ -83,16 +84,14 @@ class Event:
         }
         self.topic = topic
         self._attributes = {name: value for name, value in given.items() if value is not None}
+        self._body = None
         self._data = data
+        self._wire = None
 
     @property
     def attributes(self) -> Attributes:
         """All CloudEvents attributes by name, extensions included."""
-        try:
-            return self._attributes
-        except AttributeError:
-            self._attributes, self._body = open_wire(self._wire)
-            return self._attributes
+        return self._open() if self._attributes is None else self._attributes
 
     @property
     def id(self) -> str:
@@ -139,27 +138,26 @@ class Event:
         Raises:
             DataError: It is not what `datacontenttype` says.
         """
-        try:
-            return self._data
-        except AttributeError:
-            self._data = decode_data(self.datacontenttype, self.raw_data)
-            return self._data
+        if self._data is _UNDECODED:
+            media_type = self.attributes.get("datacontenttype")
+            self._data = decode_data(media_type, self._body)
+        return self._data
 
     @property
     def raw_data(self) -> bytes | None:
         """The data of a received event as it came; None if there is none."""
-        try:
-            return self._body
-        except AttributeError:
-            if not self.is_received:
-                return None
-            self._attributes, self._body = open_wire(self._wire)
-            return self._body
+        if self._attributes is None:
+            self._open()
+        return self._body
 
     @property
     def is_received(self) -> bool:
         """Whether this event came in, rather than being made by user code."""
-        return hasattr(self, "_wire")
+        return self._wire is not None
+
+    def _open(self) -> Attributes:
+        self._attributes, self._body = open_wire(self._wire or b"")
+        return self._attributes
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.attributes.items())
@@ -167,12 +165,15 @@ class Event:
 
 
 _new = Event.__new__
+_parse_json = json.JSONDecoder().decode
 
 
 def received(wire: bytes) -> Event:
     """Return the event in *wire*, undecoded as yet."""
     event = _new(Event)
-    event._wire = wire  # noqa: SLF001 - its other constructor, as cheap as it can be
+    event._wire = wire  # noqa: SLF001 - its other constructor
+    event._attributes = None  # noqa: SLF001
+    event._data = _UNDECODED  # noqa: SLF001
     event.topic = None
     return event
 
@@ -185,8 +186,7 @@ def received_as_dict(wire: bytes) -> dict[str, Any]:
     """
     attributes, body = open_wire(wire)
     fields: dict[str, Any] = {name.lower(): value for name, value in attributes.items()}
-    media_type = attributes.get("datacontenttype")
-    fields["data"] = decode_data(None if media_type is None else str(media_type), body)
+    fields["data"] = decode_data(attributes.get("datacontenttype"), body)
     return fields
 
 
@@ -197,7 +197,7 @@ def open_wire(wire: bytes) -> Wire:
     return attributes, body
 
 
-def decode_data(media_type: str | None, body: bytes | None) -> Any:  # noqa: ANN401
+def decode_data(media_type: AttributeValue | None, body: bytes | None) -> Any:  # noqa: ANN401
     """Return *body* as its media type says.
 
     Source:
@@ -209,22 +209,25 @@ def decode_data(media_type: str | None, body: bytes | None) -> Any:  # noqa: ANN
     if body is None:
         return None
     try:
-        return _decode(media_type, body)
+        if media_type == "application/json":
+            return _parse_json(body.decode())
+        return _decode_other(media_type, body)
     except (ValueError, LookupError, RecursionError) as error:
-        raise DataError(f"data is not valid {media_type}: {error}") from None
+        raise DataError(f"data is not valid {media_type!s:.100}: {error}") from None
 
 
-def _decode(media_type: str | None, body: bytes) -> Any:  # noqa: ANN401
+def _decode_other(media_type: AttributeValue | None, body: bytes) -> Any:  # noqa: ANN401
     if media_type is None:
         try:
-            return json.loads(body)
+            return _parse_json(body.decode())
         except (ValueError, RecursionError):
             return body
-    kind = media_type.partition(";")[0].strip().lower()
+    kind, _, parameters = str(media_type).partition(";")
+    kind = kind.strip().lower()
     if is_json(kind):
-        return json.loads(body)
+        return _parse_json(body.decode())
     if kind.startswith("text/"):
-        charset = _CHARSET.search(media_type)
+        charset = _CHARSET.search(";" + parameters)
         return body.decode(charset.group(1) if charset else "utf-8")
     return body
 

@@ -7,7 +7,6 @@ import faulthandler
 import gc
 import inspect
 import os
-import socket
 import sys
 import traceback
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from workmanager_executor.faults import text_of, user_line, user_traceback
 from workmanager_executor.job import Job, ProtocolError, parse_job
 from workmanager_executor.ledger import Ledger
 from workmanager_executor.loading import FILE_NAME, Handler, RefusedError, load
-from workmanager_executor.logs import LogSink, capture_output
+from workmanager_executor.logs import capture_output
 from workmanager_executor.outbox import Outbox
 from workmanager_executor.process import CONTROL_FD, EVENTS_FD
 from workmanager_executor.receiving import FrameReader
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Union
 
     from workmanager_executor.loading import Hook
+    from workmanager_executor.logs import LogSink
 
     Runner = Union[SyncRunner, ThreadsRunner, AsyncRunner]
 
@@ -68,22 +68,22 @@ def main() -> NoReturn:
 
 def open_channels() -> Channels:
     """Take the two descriptors over and start the side thread."""
-    events, control = socket.socket(fileno=EVENTS_FD), socket.socket(fileno=CONTROL_FD)
-    for sock in (events, control):
-        sock.set_inheritable(False)
-    events_writer, control_writer = FrameWriter(events), FrameWriter(control)
+    for fd in (EVENTS_FD, CONTROL_FD):
+        os.set_inheritable(fd, False)
+    events, control = FrameWriter(EVENTS_FD), FrameWriter(CONTROL_FD)
+    logs = capture_output()
+    logs.connect(control)
     waker = Waker()
-    outbox = Outbox(events_writer, waker.wake)
-    side_thread = SideThread(
-        control, control_writer, events_fd=EVENTS_FD, outbox=outbox, waker=waker
-    )
+    outbox = Outbox(events, waker.wake)
     return Channels(
-        events=events_writer,
-        reader=FrameReader(events),
-        control=control_writer,
+        events=events,
+        reader=FrameReader(EVENTS_FD),
+        control=control,
         outbox=outbox,
-        side_thread=side_thread,
-        logs=LogSink(control_writer),
+        side_thread=SideThread(
+            FrameReader(CONTROL_FD), control, events_fd=EVENTS_FD, outbox=outbox, waker=waker
+        ),
+        logs=logs,
     )
 
 
@@ -120,7 +120,6 @@ def _prepare_interpreter(channels: Channels) -> None:
     folders = os.environ.get("PYTHONPATH", "")  # isolated mode ignores what the worker asked for
     sys.path[:0] = [folder for folder in folders.split(os.pathsep) if folder]
     faulthandler.enable(2)
-    capture_output(channels.logs)
     channels.side_thread.start()
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workmanager_executor.faults import text_of, user_line, user_traceback
+from workmanager_executor.signatures import is_async, positional_count, underlying
 
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Any, Callable, Optional
 
     from workmanager_executor.job import Job
 
@@ -33,8 +34,6 @@ FORMS = {"process_batch": "batch", "Process": "seed"}  # by name; any other name
 
 BUILD_FAILED = "BUILD_FAILED"
 HANDLER_NOT_FOUND = "HANDLER_NOT_FOUND"
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class RefusedError(Exception):
@@ -120,36 +119,9 @@ def load_module(code: bytes) -> types.ModuleType:
     return module
 
 
-def is_async(function: UserFunction) -> bool:
-    """Whether calling *function* gives something to await or to iterate asynchronously."""
-    function = _underlying(function)
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-
-
-def positional_count(function: UserFunction) -> tuple[int, int]:
-    """Return how many positional arguments *function* needs, and how many it can take (at most 9).
-
-    Raises:
-        ValueError: It cannot be called with positional arguments alone.
-    """
-    needed = possible = 0
-    for parameter in inspect.signature(function).parameters.values():
-        is_needed = parameter.default is inspect.Parameter.empty
-        if parameter.kind in _POSITIONAL:
-            possible += 1
-            needed += is_needed
-        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            possible = 9
-        elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and is_needed:
-            raise ValueError(f"parameter {parameter.name!r} can only be given by name")
-    return needed, possible
-
-
 def _compile(code: bytes) -> types.CodeType:
     try:
-        text = importlib.util.decode_source(code)
-        lines = text.splitlines(keepends=True)
-        linecache.cache[FILE_NAME] = (len(text), None, lines, FILE_NAME)
+        linecache.cache[FILE_NAME] = _lazy_source(code)
         return compile(code, FILE_NAME, "exec", dont_inherit=True)
     except SyntaxError as error:
         trace = user_traceback(error)
@@ -157,6 +129,11 @@ def _compile(code: bytes) -> types.CodeType:
         raise RefusedError(_named(error), file=FILE_NAME, line=line, trace=trace) from None
     except (ValueError, MemoryError, RecursionError) as error:  # NUL bytes, nested too deeply
         raise RefusedError(_named(error), file=FILE_NAME, line=1) from None
+
+
+def _lazy_source(code: bytes) -> Any:  # noqa: ANN401 - linecache's own kind of entry
+    """Return a linecache entry that decodes *code* when a traceback first needs it."""
+    return (lambda: importlib.util.decode_source(code),)
 
 
 def _import_installed(name: str) -> types.ModuleType:
@@ -257,22 +234,12 @@ def _ignoring_context(function: UserFunction) -> UserFunction:
     return call
 
 
-def _underlying(function: UserFunction) -> UserFunction:
-    """Return the function below decorators, partials and callable objects."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function)
-    if not inspect.isroutine(function):
-        function = inspect.unwrap(type(function).__call__)
-    return function
-
-
 def _location(value: object) -> tuple[str | None, int | None]:
     if inspect.isclass(value):
         value = next((item for item in vars(value).values() if inspect.isfunction(item)), None)
     if not callable(value):
         return None, None
-    code = getattr(_underlying(value), "__code__", None)
+    code = getattr(underlying(value), "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else (None, None)
 
 

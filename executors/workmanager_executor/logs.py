@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -44,10 +45,14 @@ class LogBook:
 class LogSink:
     """Sends log lines, bounded per attempt."""
 
-    def __init__(self, control: FrameWriter) -> None:
+    def __init__(self) -> None:
         self.limit_bytes = _DEFAULT_LIMIT_BYTES  # until the job says more
-        self._control = control
+        self._control: FrameWriter | None = None
         self._outside = LogBook()
+
+    def connect(self, control: FrameWriter) -> None:
+        """Send lines to *control* from now on; before, they go to the real stderr."""
+        self._control = control
 
     def line(self, attempt: Attempt | None, level: str, text: str) -> None:
         """Send one line of *attempt*, or count it as dropped."""
@@ -106,7 +111,10 @@ class LogSink:
             )
 
     def _send(self, no: int | None, level: str, text: str) -> None:
-        self._control.send(["log", no, level, text])
+        if self._control is None:
+            os.write(2, f"{text}\n".encode())
+        else:
+            self._control.send(["log", no, level, text])
 
 
 class LogStream(io.TextIOBase):
@@ -148,13 +156,13 @@ class LogHandler(logging.Handler):
 
     def __init__(self, sink: LogSink) -> None:
         super().__init__()
-        self._sink = sink
+        self.sink = sink
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send *record*, tracebacks included, as one line of its attempt."""
         try:
             attempt = getattr(record, _ATTEMPT_FIELD, None) or current.get()
-            self._sink.line(attempt, level_name(record.levelno), self.format(record))
+            self.sink.line(attempt, level_name(record.levelno), self.format(record))
         except Exception:  # noqa: BLE001 - a format that fails is user code, logging reports it
             self.handleError(record)
 
@@ -170,13 +178,21 @@ def logger_of(attempt: Attempt | None) -> logging.LoggerAdapter[logging.Logger]:
     return logging.LoggerAdapter(logger, {_ATTEMPT_FIELD: attempt})
 
 
-def capture_output(sink: LogSink) -> None:
-    """Send what user code prints and logs to *sink*, from INFO on."""
+def capture_output() -> LogSink:
+    """Send what is printed and logged, from INFO on, to the sink that is returned.
+
+    The zygote does this once, so that its executors need not.
+    """
+    root = logging.getLogger()
+    for handler in root.handlers:
+        if isinstance(handler, LogHandler):
+            return handler.sink
+    sink = LogSink()
     sys.stdout = LogStream(sink, level="INFO", fd=1)
     sys.stderr = LogStream(sink, level="ERROR", fd=2)
-    root = logging.getLogger()
     root.handlers[:] = [LogHandler(sink)]
     root.setLevel(logging.INFO)
+    return sink
 
 
 def _number(attempt: Attempt | None) -> int | None:

@@ -31,6 +31,7 @@ SEED_EVENT_KEYS = frozenset(("type", "source", "data", "topic", "subject"))
 MAX_TASK_BYTES = MAX_FRAME_BYTES - 1024 * 1024
 
 _OWN_PLACES = ("topic", "type", "source", "subject", "datacontenttype")
+_OWN_NAMES = frozenset(_OWN_PLACES)
 _SET_BY_US = frozenset(("id", "specversion", "time"))
 _EXTENSION_NAME = re.compile(r"[a-z0-9]{1,64}")
 _INT_LIMIT = 2**31  # CloudEvents 1.0, "Type System": Integer is a signed 32-bit number
@@ -139,20 +140,19 @@ def _seed_fields(item: object) -> dict[str, object] | None:
 
 
 def _output(fields: Mapping[str, object], data: object) -> Output:
-    own = {name: _text(name, fields.get(name)) for name in _OWN_PLACES}
-    media_type, body = _encode(own["datacontenttype"], data)
+    topic, kind, source, subject, media_type = (
+        None if fields.get(name) is None else _text(name, fields[name]) for name in _OWN_PLACES
+    )
+    media_type, body = _encode(media_type, data)
     extensions = {
         name: _extension(name, value)
         for name, value in fields.items()
-        if value is not None and name not in _OWN_PLACES
+        if name not in _OWN_NAMES and value is not None
     }
-    head: Output = [own["topic"], own["type"], own["source"], own["subject"]]
-    return [*head, media_type, body, extensions or None]
+    return [topic, kind, source, subject, media_type, body, extensions or None]
 
 
-def _text(name: str, value: object) -> str | None:
-    if value is None:
-        return None
+def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise OutputError(f"{name}: a text that is not empty is needed, not {value!r:.100}")
     return _unicode(name, value)
@@ -196,15 +196,11 @@ def _encode(media_type: str | None, data: object) -> tuple[str | None, bytes | N
 def _size(output: Output) -> int:
     """Return about how many bytes *output* takes in a frame, never fewer."""
     size = _FRAME_OVERHEAD_BYTES
-    for value in output[:6]:
-        size += _length(value)
-    extensions = output[6]
-    if isinstance(extensions, dict):
-        size += sum(10 + len(name) + _length(value) for name, value in extensions.items())
+    for value in output:
+        if isinstance(value, bytes):
+            size += len(value)
+        elif isinstance(value, str):
+            size += len(value) if value.isascii() else 4 * len(value)
+        elif isinstance(value, dict):
+            size += _size([part for pair in value.items() for part in pair])
     return size
-
-
-def _length(value: object) -> int:
-    if isinstance(value, str):
-        return len(value) if value.isascii() else 4 * len(value)
-    return len(value) if isinstance(value, bytes) else 9

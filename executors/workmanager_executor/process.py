@@ -4,15 +4,18 @@ The order matters. Descriptors come first, so that every later failure can be to
 own stderr. The parent-death signal is armed only after the intermediate process has gone, for it
 is bound to the parent at that moment. The sandbox comes last of all, before a byte of user code is
 read; a foreign interpreter is executed inside it.
+
+What runs here dirties pages that the fork shares with the zygote: each Python function that is
+called for the first time costs about 16 KiB, and `open()` or an enum of `signal` several hundred.
+Hence the bare system calls.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import select
-import signal
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from workmanager_executor import linux
 from workmanager_executor.exits import EXIT_PROTOCOL, EXIT_REFUSED, EXIT_SETUP
 from workmanager_executor.frames import encode
+from workmanager_executor.writer import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +70,6 @@ def become_executor(request: SpawnRequest, descriptors: Sequence[int], forked_by
 
 def _set_up(request: SpawnRequest, forked_by: int) -> None:
     os.setsid()
-    _reset_signals()
     _set_environment(request)
     linux.set_process_name(request.title)
     _limit(request.limits)
@@ -80,8 +83,6 @@ def _set_up(request: SpawnRequest, forked_by: int) -> None:
 
 def _take_descriptors(descriptors: Sequence[int]) -> None:
     """Put /dev/null, the pipes and the channels at 0..4 and close everything else."""
-    import fcntl
-
     events, control, stdout, stderr = descriptors
     null = os.open(os.devnull, os.O_RDWR)
     sources = (null, stdout, stderr, events, control)
@@ -91,17 +92,13 @@ def _take_descriptors(descriptors: Sequence[int]) -> None:
     os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
 
 
-def _reset_signals() -> None:
-    """Undo what the zygote set; SIGINT kills like any signal instead of raising in our loop."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def _set_environment(request: SpawnRequest) -> None:
-    os.environ.clear()
-    os.environ.update(request.env)
-    time.tzset()
+    if os.environ:  # the zygote's is empty; this spares a look at what clear() needs
+        os.environ.clear()
+    for name, value in request.env.items():
+        os.environ[name] = value
+    if "TZ" in request.env:
+        time.tzset()
     os.chdir(request.cwd or "/")
 
 
@@ -130,8 +127,9 @@ def _limit_memory(limit_bytes: int) -> None:
     Raises:
         SetupError: The interpreter itself already needs more.
     """
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        used = int(statm.read().split()[5]) * resource.getpagesize()
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
+    used = int(os.read(statm, 256).split()[5]) * resource.getpagesize()
+    os.close(statm)
     if limit_bytes < used + _HEADROOM_BYTES:
         raise SetupError(
             f"memory limit of {limit_bytes} bytes is too low: the interpreter alone "
@@ -164,7 +162,9 @@ def _enter_sandbox(profile: dict[str, object]) -> list[object]:
 
 def _say_hello(request: SpawnRequest, layers: list[object]) -> None:
     python = request.python or sys.version.split()[0]
-    _send(["hello", {"pid": os.getpid(), "python": python, "layers": layers}])
+    write_all(
+        EVENTS_FD, encode(["hello", {"pid": os.getpid(), "python": python, "layers": layers}])
+    )
 
 
 def _needs_seal(profile: dict[str, object]) -> bool:
@@ -184,11 +184,5 @@ def _execute_foreign(python: str, needs_seal: bool) -> NoReturn:
     except OSError as error:
         message = f"interpreter {python} cannot be started: {error.strerror}"
     report = {"message": message, "file": None, "line": None, "traceback": ""}
-    _send(["refused", {"reason": "BUILD_FAILED", **report}])
+    write_all(EVENTS_FD, encode(["refused", {"reason": "BUILD_FAILED", **report}]))
     os._exit(EXIT_REFUSED)
-
-
-def _send(frame: list[object]) -> None:
-    """Send one frame without taking the descriptor over."""
-    with socket.socket(fileno=os.dup(EVENTS_FD)) as sock:
-        sock.sendall(encode(frame))

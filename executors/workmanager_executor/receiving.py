@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from typing import TYPE_CHECKING, NoReturn
 
 from workmanager_executor.exits import EXIT_PROTOCOL
@@ -17,16 +16,12 @@ READ_BYTES = 64 * 1024  # above this glibc maps and unmaps the buffer at every r
 
 
 class FrameReader:
-    """Frames of one socket; ends the process when the supervisor has gone."""
+    """Frames of one blocking descriptor; ends the process when the supervisor has gone."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
         self._decoder = Decoder()
         self._waiting: list[Frame] = []
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return self._sock.fileno()
 
     def read(self) -> list[Frame]:
         """Wait for the next frames and return all that came with them.
@@ -34,9 +29,9 @@ class FrameReader:
         Raises:
             ProtocolError: The framing is broken.
         """
-        frames, self._waiting = self._waiting, []
+        frames = self.take_waiting()
         while not frames:
-            frames = self._decode(self._sock.recv(READ_BYTES))
+            frames = self._decode(os.read(self.fd, READ_BYTES))
         return frames
 
     def read_first(self) -> Frame:
@@ -49,17 +44,17 @@ class FrameReader:
         return frame
 
     def read_available(self) -> list[Frame]:
-        """Return what has arrived, without waiting.
+        """Return what has arrived on a descriptor that is readable; nobody else may read it.
 
         Raises:
             ProtocolError: The framing is broken.
         """
+        return self.take_waiting() + self._decode(os.read(self.fd, READ_BYTES))
+
+    def take_waiting(self) -> list[Frame]:
+        """Return the frames that came together with the one of `read_first`."""
         frames, self._waiting = self._waiting, []
-        try:
-            chunk = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return frames
-        return frames + self._decode(chunk)
+        return frames
 
     def _decode(self, chunk: bytes) -> list[Frame]:
         if not chunk:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from workmanager_executor.attempt import Attempt
+    from workmanager_executor.frames import Frame
     from workmanager_executor.ledger import Ledger, Unit
     from workmanager_executor.receiving import FrameReader
 
@@ -50,16 +51,23 @@ class AsyncRunner:
 
     def run(self) -> None:
         """Return when everything before the drain frame has been handled."""
-        self._loop.call_soon(self._on_readable)  # frames that came together with LOAD
-        self._loop.add_reader(self._reader.fileno(), self._on_readable)
+        self._loop.call_soon(self._take, self._reader.take_waiting())
+        self._loop.add_reader(self._reader.fd, self._on_readable)
         try:
             self._loop.run_until_complete(self._drained)
         finally:
-            self._loop.remove_reader(self._reader.fileno())
+            self._loop.remove_reader(self._reader.fd)
 
     def _on_readable(self) -> None:
         try:
             frames = self._reader.read_available()
+        except ProtocolError as error:
+            self._drained.set_exception(error)
+            return
+        self._take(frames)
+
+    def _take(self, frames: list[Frame]) -> None:
+        try:
             if frames:
                 self._ledger.outbox.begin()
             for frame in frames:

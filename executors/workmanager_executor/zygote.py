@@ -7,7 +7,7 @@ can reach an executor; what handlers usually import is loaded and frozen once, s
                      writes the pid, exits   adopted by the supervisor (its subreaper)
 
 The reply is sent when the intermediate has been reaped: only then is the executor the supervisor's
-own child, and a reply means that it can be waited for. Nothing here waits for a child.
+own child, and a reply means that it can be waited for. Only a child that is exiting is waited for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import struct
 from typing import NoReturn
 
 from workmanager_executor import linux
+from workmanager_executor.logs import capture_output
 from workmanager_executor.packing import pack
 from workmanager_executor.process import become_executor
 from workmanager_executor.spawning import DESCRIPTORS, RequestError, SpawnRequest, parse_request
@@ -45,6 +46,8 @@ def main() -> NoReturn:
     _keep_standard_descriptors_open()
     for name in PRELOADED:
         importlib.import_module(name)
+    _take_own_session()
+    capture_output()
     linux.use_one_malloc_arena()
     linux.set_process_name("wm-zygote")
     gc.collect()
@@ -59,21 +62,18 @@ class Zygote:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._pending: dict[int, tuple[str, int]] = {}  # intermediate -> request id, pipe
-        self._wake_fd = _watch_children()
+        self._pending: dict[int, tuple[int, str]] = {}  # pipe -> intermediate, request id
+        self._poll = select.poll()
 
     def serve(self) -> None:
         """Answer requests until the supervisor has gone."""
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        poll.register(self._wake_fd, select.POLLIN)
+        self._poll.register(self._sock, select.POLLIN)
         while True:
-            ready = dict(poll.poll())
-            if self._wake_fd in ready:
-                os.read(self._wake_fd, 4096)
-                self._reap()
-            if self._sock.fileno() in ready and not self._serve_one():
-                return
+            for fd, _ in self._poll.poll():
+                if fd in self._pending:
+                    self._finish(fd)
+                elif not self._serve_one():
+                    return
 
     def _serve_one(self) -> bool:
         """Take one message; False when the supervisor has gone."""
@@ -107,18 +107,17 @@ class Zygote:
         if pid == 0:
             _run_intermediate(request, descriptors, write_end)
         os.close(write_end)
-        self._pending[pid] = (request.id, read_end)
+        self._pending[read_end] = (pid, request.id)
+        self._poll.register(read_end, 0)  # wakes at the hang-up only
 
-    def _reap(self) -> None:
-        """Collect the intermediates that have exited and answer their requests."""
-        for intermediate in list(self._pending):
-            pid, _ = os.waitpid(intermediate, os.WNOHANG)
-            if pid == 0:
-                continue
-            request_id, read_end = self._pending.pop(intermediate)
-            told = os.read(read_end, 4096)
-            os.close(read_end)
-            self._answer(request_id, told)
+    def _finish(self, read_end: int) -> None:
+        """Reap an intermediate that is exiting, its pipe has closed, and answer its request."""
+        self._poll.unregister(read_end)
+        intermediate, request_id = self._pending.pop(read_end)
+        told = os.read(read_end, 4096)
+        os.close(read_end)
+        os.waitpid(intermediate, 0)
+        self._answer(request_id, told)
 
     def _answer(self, request_id: str, told: bytes) -> None:
         pid = _PID.unpack_from(told)[0] if len(told) >= _PID.size else 0
@@ -147,13 +146,15 @@ def _run_intermediate(request: SpawnRequest, descriptors: list[int], write_end: 
         os._exit(0)
 
 
-def _watch_children() -> int:
-    """Return a descriptor that becomes readable when a child has ended."""
-    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    return read_end
+def _take_own_session() -> None:
+    """Leave the terminal: Ctrl-C is the supervisor's business.
+
+    SIGINT gets its default action here, once, so that executors have it from their birth: an
+    interrupt raised in the middle of the runtime's own loop would leave it half-way.
+    """
+    with contextlib.suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _has_peer_gone(sock: socket.socket) -> bool:
