@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE = "state.db"
+COMPACT_BYTES = 64 * 1024 * 1024  # free space inside the file that is worth a rewrite
 
 _NEXT_STEPS = {
     errno.EACCES: "give this user the folder (chown, chmod 700)",
@@ -80,11 +81,25 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         msg = f"SQLite cannot keep a write-ahead log beside {path} ({mode}); use a local disk"
         raise StateFolderError(msg, metadata={"path": str(path)})
     migrate(connection, path)
+    _compact(connection)
     # Proves that writing works now, not at the first event.
     connection.execute(
         "INSERT INTO meta (key, value) VALUES ('opened_at', unixepoch())"
         " ON CONFLICT DO UPDATE SET value = excluded.value"
     )
+
+
+def _compact(connection: sqlite3.Connection) -> None:
+    """Give the disk back what a backlog that is gone had taken, if most of the file is free."""
+    free, pages, page_bytes = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("freelist_count", "page_count", "page_size")
+    )
+    if free * page_bytes < COMPACT_BYTES or free < pages * 3 // 4:
+        return
+    with contextlib.suppress(sqlite3.OperationalError):  # no room for the copy: not today
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _counters(connection: sqlite3.Connection) -> Counters:

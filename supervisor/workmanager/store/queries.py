@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-import msgpack
-
+from workmanager.store.commit import unpack_history
 from workmanager.store.tables import DEAD_LETTERS, IDEMPOTENCY, OPERATIONS
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def get_history(connection: sqlite3.Connection, task_number: int) -> HistoryEntr
     """Return what became of a task; None if it is not settled, or forgotten."""
     text = "SELECT body FROM history WHERE first_task <= ?1 AND last_task >= ?1 ORDER BY id DESC"
     for (body,) in connection.execute(text, (task_number,)):
-        for values in msgpack.unpackb(body):
+        for values in unpack_history(body):
             if values[0] == task_number:
                 return HistoryEntry(*values)
     return None
@@ -191,7 +190,7 @@ def _dead_letters(wanted: DeadLetterFilter) -> tuple[str, tuple[object, ...]]:
 
 def _newest_first(
     connection: sqlite3.Connection, worker_no: int | None, before: int
-) -> Iterator[tuple[int, list[Any]]]:
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """Yield `(ordinal, fields)` of settled tasks; the ordinal counts all tasks ever recorded."""
     # A row of another worker alone is not even read. The row that *before* lies in comes first:
     # its id is the ordinal of its newest task, so it can be larger.
@@ -202,7 +201,6 @@ def _newest_first(
     )
     start = before or (1 << 62)
     for row_id, body in connection.execute(text, (start, worker_no)):
-        rows = msgpack.unpackb(body)
-        for back, values in enumerate(reversed(rows)):
+        for back, values in enumerate(reversed(unpack_history(body))):
             if row_id - back < start:
                 yield row_id - back, values

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workmanager.store.commit import CEILING_STEP, Commit, Counters, pack_segment, plan
+from workmanager.store.commit import (
+    CEILING_STEP,
+    Commit,
+    Counters,
+    pack_history,
+    pack_segment,
+    plan,
+    unpack_history,
+)
 from workmanager.store.migrate import migrations
 from workmanager.store.sql import in_list, insert_rows
 
@@ -111,6 +119,46 @@ def test_a_history_row_knows_its_only_worker():
     assert connection.execute(
         "SELECT worker_no, first_task, last_task FROM history ORDER BY id"
     ).fetchall() == [(7, 1 << 16, 1 << 16), (None, 1 << 16, 2 << 16)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**62),
+            st.sampled_from(["a", ""]),
+            st.none() | st.floats(0, 1e9),
+            st.text(),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_history_is_read_as_it_was_written(rows):
+    assert unpack_history(pack_history(rows)) == rows
+
+
+def test_history_takes_little_room_where_tasks_are_alike():
+    def row(n):
+        return (
+            n,
+            1,
+            "COMPLETED",
+            1,
+            0,
+            "3f2a9c01d4e5",
+            "x-1",
+            "id",
+            "/shop",
+            "t",
+            1.0,
+            2.0,
+            3,
+            0,
+            "",
+            "",
+        )
+
+    assert len(pack_history([row(n) for n in range(1000)])) < 5000
 
 
 def test_segment_ids_are_reserved_ahead_and_rarely():

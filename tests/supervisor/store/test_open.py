@@ -13,6 +13,8 @@ import pytest
 
 from workmanager.errors import StateFolderError
 from workmanager.store import lock as lock_module
+from workmanager.store import migrate as migrate_module
+from workmanager.store import open as open_module
 from workmanager.store import open_store
 from workmanager.store.lock import file_system
 from workmanager.store.migrate import migrations
@@ -212,13 +214,30 @@ def test_migrations_are_numbered_without_a_gap():
 
 def test_a_failed_migration_leaves_nothing(folder, monkeypatch):
     make(folder)
-    from workmanager.store import migrate
-
     newest = migrations()[-1][0]
     broken = [*migrations(), (newest + 1, "CREATE TABLE half (x); SELECT no such thing;")]
-    monkeypatch.setattr(migrate, "migrations", lambda: broken)
+    monkeypatch.setattr(migrate_module, "migrations", lambda: broken)
     refusal(folder)
     connection = sqlite3.connect(folder / "state.db")
     assert connection.execute("PRAGMA user_version").fetchone() == (newest,)
     assert connection.execute("SELECT * FROM sqlite_schema WHERE name = 'half'").fetchall() == []
+    connection.close()
+
+
+def test_the_disk_gets_back_what_a_backlog_had_taken(folder, monkeypatch):
+    monkeypatch.setattr(open_module, "COMPACT_BYTES", 1024 * 1024)
+    make(folder)
+    connection = sqlite3.connect(folder / "state.db")
+    connection.execute("INSERT INTO segment VALUES (1, 1.0, zeroblob(8000000))")
+    connection.execute("INSERT INTO segment VALUES (2, 1.0, zeroblob(100000))")
+    connection.commit()
+    make(folder)
+    assert (folder / "state.db").stat().st_size > 8_000_000
+    connection.execute("DELETE FROM segment WHERE id = 1")
+    connection.commit()
+    connection.close()
+    make(folder)
+    assert (folder / "state.db").stat().st_size < 500_000
+    connection = sqlite3.connect(folder / "state.db")
+    assert connection.execute("SELECT id, length(body) FROM segment").fetchall() == [(2, 100_000)]
     connection.close()

@@ -28,7 +28,7 @@ CREATE TABLE history (
   first_task INTEGER NOT NULL,
   last_task INTEGER NOT NULL,
   worker_no INTEGER,               -- NULL: tasks of more than one worker
-  body BLOB NOT NULL               -- msgpack [[field of HistoryEntry, ...], ...]
+  body BLOB NOT NULL               -- msgpack, by column: commit.pack_history
 );
 
 -- The id counts keys ever recorded, like history's.
