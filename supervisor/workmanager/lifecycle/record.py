@@ -29,8 +29,8 @@ class WorkerRecord:
 
     @property
     def etag(self) -> str:
-        """Changes whenever the declaration does."""
-        return f'"{self.uid[:8]}-{self.generation}"'
+        """Changes whenever the declaration does; the quotes of HTTP are REST's business."""
+        return f"{self.uid[:8]}-{self.generation}"
 
     def row(self) -> WorkerRow:
         """The row of the store."""
