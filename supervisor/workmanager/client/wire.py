@@ -61,7 +61,7 @@ def idempotency_key() -> dict[str, str]:
 
 def if_match(etag: str) -> dict[str, str]:
     """Make the header that refuses the call if the resource has changed since *etag*."""
-    return {"if-match": etag} if etag else {}
+    return {"if-match": f'"{etag}"'} if etag else {}
 
 
 def paging(page_size: int, page_token: str) -> Query:
