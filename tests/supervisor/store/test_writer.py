@@ -3,6 +3,7 @@
 import subprocess
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import trio
@@ -12,6 +13,9 @@ from workmanager.errors import Reason, StoreError
 from workmanager.store import BadCommitError, Commit, WriterOptions, recover
 from workmanager.store.connection import connect
 from workmanager.store.statements import put_meta
+from workmanager.store.trim import EVERY_COMMITS
+
+TASK = (1 << 16, 7, "COMPLETED", 1, 0, "v", "e", "i", "s", "t", 1.0, 2.0, 3, 0, "", "")
 
 
 def accept(segment_id, size=10, **kwargs):
@@ -78,10 +82,9 @@ def test_commits_run_in_order_and_report_in_the_writers_thread(store):
 
 
 def test_commits_that_wait_become_one_transaction(store):
-    row = (1 << 16, 7, "COMPLETED", 1, 0, "v", "e", "i", "s", "t", 1.0, 2.0, 3, 0, "", "")
     go, results = hold(store.writer), Results()
     for i in range(50):
-        store.writer.submit(Commit(history=[row]), results.on_done(i))
+        store.writer.submit(Commit(history=[TASK]), results.on_done(i))
     go.set()
     results.wait(50)
     with closing(connect(store.folder / "state.db")) as connection:
@@ -183,6 +186,27 @@ async def test_commit_waits_until_the_commit_is_durable(store):
         assert segments(store) == [1]
         with pytest.raises(BadCommitError):
             await store.commit(accept(1))
+
+
+async def test_history_and_keys_are_trimmed_as_commits_go_by(store):
+    """Also what was written before the limit was lowered; nobody asks for it."""
+
+    def count(connection):
+        text = "SELECT (SELECT count(*) FROM history), (SELECT count(*) FROM dedupe)"
+        return connection.execute(text).fetchone()
+
+    async def settle(times):
+        for _ in range(times):
+            await store.commit(Commit(history=[TASK], dedupe={1: bytes(16)}))
+
+    with trio.fail_after(30):
+        await settle(100)
+        assert await store.read(count) == (100, 100)
+        store.writer.retention = replace(store.writer.retention, history_tasks=20, dedupe_keys=10)
+        await settle(100)
+        history, keys = await store.read(count)
+        assert 20 <= history <= 20 + EVERY_COMMITS
+        assert 10 <= keys <= 10 + EVERY_COMMITS
 
 
 async def test_a_cancelled_commit_is_still_written(store):
