@@ -1,4 +1,4 @@
-"""The service's settings: defaults, then a TOML file, then WORKMANAGER_* variables, then options."""
+"""The service's settings: defaults, a TOML file, WORKMANAGER_* variables, options; later wins."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SWITCH_INTERVAL_S = 0.0005  # the writer's thread must not wait 5 ms for the interpreter lock
 
+INTERRUPTED = 130  # exit code after a second signal: 128 + SIGINT, as shells have it
+
 log = structlog.get_logger()
 
 
@@ -42,6 +44,8 @@ def run(settings: Settings) -> None:
         trio.run(main, settings)
     except* WorkManagerError as group:
         raise _first(group) from None
+    except* KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 async def main(

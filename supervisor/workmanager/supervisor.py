@@ -10,11 +10,13 @@ executors. A stop closes intake, drains the keepers, and writes what they still 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from workmanager.store.recovery import Recovered
     from workmanager.store.rows import VersionRow
     from workmanager.store.store import Store
+
+LONGEST_DEDUPE_S = 366 * 86_400.0  # the longest window a worker may have; keys are trimmed by count
 
 log = structlog.get_logger()
 
@@ -102,7 +106,7 @@ class Supervisor:
         self._stop.set()
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
-        recovered = await recover(self.store)
+        recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
         self._build_core(recovered)
         nursery.start_soon(self.core.timers.run)
         nursery.start_soon(self._reap_orphans)
@@ -135,7 +139,9 @@ class Supervisor:
     def _build_core(self, recovered: Recovered) -> None:
         timers = Timers()
         self.store.writer.retention = Retention(
-            history_tasks=self.settings.history_tasks, history_s=self.settings.history_age_s
+            history_tasks=self.settings.history_tasks,
+            history_s=self.settings.history_age_s,
+            dedupe_s=LONGEST_DEDUPE_S,
         )
         ledger = Ledger(
             self.store.writer,
@@ -168,7 +174,7 @@ class Supervisor:
                 self.faults.append(
                     f"worker {row.name!r} cannot be read: {error.error_count()} faults"
                 )
-                log.error("worker_not_restored", worker=row.name, error=str(error))
+                log.exception("worker_not_restored", worker=row.name)
                 continue
             record.versions = versions.get(row.no, {})
             self.declare(self._add(record))
@@ -211,10 +217,15 @@ class Supervisor:
             task.has_row = True
             task.attempt, task.crashes, task.due_at = row.attempts, row.crashes, row.due_at
             task.error = (row.error_type, row.error_message, "")
+            task.asked_version = row.target_version
         if worker is None:
             intake.drop(self.core, (task,))
             return 0
-        worker.inbox.restore(task)
+        if task.asked_version and task.asked_version != worker.version:
+            worker.side(task.asked_version).restore(task)
+            worker.on_demand(task.asked_version)
+        else:
+            worker.inbox.restore(task)
         return 1
 
     # -- workers -----------------------------------------------------------------------------
@@ -330,20 +341,15 @@ class Supervisor:
 def _children() -> list[int]:
     """Return the pids of this process's children (proc(5), /proc/[pid]/task/[tid]/children)."""
     found: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
-                found += [int(pid) for pid in file.read().split()]
-        except OSError:
-            continue
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in (thread / "children").read_bytes().split()]
     return found
 
 
 def _reap(pid: int) -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
 
 
 def _no_profile(_: WorkerSpec) -> dict[str, Any]:

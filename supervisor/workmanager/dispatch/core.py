@@ -36,6 +36,7 @@ class Core:
         rng: For jitter; a seed makes tests repeatable.
         note: Takes a line about a worker for its log.
         max_inbox_bytes: What all inboxes together may weigh before intake is refused.
+        now: Unix seconds of the batch of outcomes at work; one look at the clock serves all.
         inbox_bytes: What they weigh, as of the last tick of `Core.weigh`.
     """
 
@@ -49,6 +50,7 @@ class Core:
     counts: Counter[str] = field(default_factory=Counter)
     max_inbox_bytes: int = 2 * 2**30
     inbox_bytes: int = 0
+    now: float = 0.0
     is_stopping: bool = False
 
     def weigh(self) -> None:

@@ -283,7 +283,7 @@ class Ledger:
 
         return report
 
-    def _finished(self, batch: Batch, external: bool, error: Exception | None) -> None:  # noqa: FBT001
+    def _finished(self, batch: Batch, external: bool, error: Exception | None) -> None:
         self._writing.remove((batch, external))
         if error is None:
             self._committed(batch)

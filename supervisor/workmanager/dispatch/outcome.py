@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workmanager.model.states import TaskStatus
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workmanager.dispatch.task import StoredEvent
+    from workmanager.model.states import TaskStatus
 
 # Statuses of an outcome frame, see the executor's `outcomes`.
 OK, ERROR, RETRY, NON_RETRYABLE, DROP, CANCELLED = range(6)

@@ -32,8 +32,11 @@ def take_outcomes(
     core: Core, worker: WorkerDispatch, executor: Executor, outcomes: list[list[Any]]
 ) -> None:
     """Settle a batch of outcomes; the executor has checked their form and that they are its own."""
-    now, at = time.time(), now_text()
-    maker = Maker(worker, executor.version)
+    core.now = now = time.time()
+    at = now_text()
+    maker = worker.maker
+    if maker is None or maker.version != executor.version:
+        maker = worker.maker = Maker(worker, executor.version)
     freed: list[Task] = []
     hand, recent = executor.hand, executor.recent
     if len(recent) > RECENT_KEPT:
@@ -55,8 +58,8 @@ def take_outcomes(
     executor.on_trial = executor.on_trial and bool(hand)
     if worker.lock is not None:
         core.ledger.after_commit(lambda: losses.free_turns(core, worker, executor, freed))
+    pump(core, worker)  # first: the executor works on while the commit is made
     core.ledger.flush()
-    pump(core, worker)
 
 
 def _succeed(
@@ -120,7 +123,7 @@ def _failure(error: list[Any] | None) -> words.Failure:
     """Read an error frame; whatever a hostile child put there becomes bounded text."""
     parts = list(error or []) + [None] * 4
     after = parts[3]
-    after_s = float(after) if isinstance(after, int | float) and after == after else None  # noqa: PLR0124 - NaN
+    after_s = float(after) if isinstance(after, int | float) and after == after else None
     if after_s is not None:
         after_s = min(max(after_s, 0.0), MAX_RETRY_AFTER_S)
     kind = str(parts[0] or "Error")[:256]

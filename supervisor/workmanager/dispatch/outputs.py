@@ -8,7 +8,7 @@ same ids and a consumer that dedupes sees each output once.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -20,29 +20,46 @@ from workmanager.model.names import is_topic
 if TYPE_CHECKING:
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.worker import WorkerDispatch
+    from workmanager.model.event import Attributes
 
 CARRIED = ("traceparent", "tracestate")  # context goes on with the chain
 _OURS = frozenset({"id", "specversion", "time", "source", "type", "subject", "datacontenttype"})
-_TEXT = (str, type(None))
-_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+_USUAL_TYPES = frozenset({None, "application/json", "application/octet-stream"})
+# topic, type, source, subject, datacontenttype, data, extensions: each may be absent.
+_FORMS = frozenset(
+    itertools.product(*((kind, type(None)) for kind in (str, str, str, str, str, bytes, dict)))
+)
+KNOWN_TOPICS = 4096  # names found good once; bounded, since a child chooses them
+_known_topics: set[str] = set()
+_VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
+_sha1 = hashlib.sha1
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 class OutputError(Exception):
     """A handler's output cannot be an event; the text says which one and why."""
 
 
-@dataclass(frozen=True, slots=True)
 class Maker:
     """Makes the outputs of one version of a worker; what is the same for all is made once."""
 
-    worker: WorkerDispatch
-    version: str
-    namespace: bytes = field(init=False)
-    source: str = field(init=False)
+    __slots__ = ("_base", "_carried", "_limit", "_namespace", "_topic", "version")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "namespace", bytes.fromhex(self.worker.uid.replace("-", "")))
-        object.__setattr__(self, "source", f"/workmanager/workers/{self.worker.name}")
+    def __init__(self, worker: WorkerDispatch, version: str) -> None:
+        spec = worker.spec.outputs
+        self.version = version
+        self._limit = spec.max_per_task
+        self._topic = spec.topic
+        self._carried = (*CARRIED, *spec.copied_attributes)
+        self._namespace = bytes.fromhex(worker.uid.replace("-", ""))
+        self._base: Attributes = {
+            "specversion": "1.0",
+            "id": "",
+            "source": f"/workmanager/workers/{worker.name}",
+            "type": spec.type or f"{worker.name}.output",
+            "wmworker": worker.name,
+            "wmversion": version,
+        }
 
     def make(self, task: Task, proposals: list[Any], at: str) -> list[StoredEvent]:
         """Make the events of an attempt's outputs, in order; *at* is their time attribute.
@@ -50,69 +67,71 @@ class Maker:
         Raises:
             OutputError: A proposal is malformed; then none is made.
         """
-        limit = self.worker.spec.outputs.max_per_task
-        if len(proposals) > limit:
-            raise OutputError(f"{len(proposals)} outputs, outputs.maxPerTask is {limit}")
+        if len(proposals) > self._limit:
+            raise OutputError(f"{len(proposals)} outputs, outputs.maxPerTask is {self._limit}")
         given = task.event.attributes
+        base = self._base.copy()
+        base["time"] = at
+        base["causationid"] = given["id"]
+        base["correlationid"] = given.get("correlationid") or given["id"]
+        base["wmtask"] = task.id
+        base["wmattempt"] = task.attempt + 1
+        if task.fence is not None:
+            base["wmfence"] = str(task.fence)  # may grow past CloudEvents' 32-bit integers
+        for name in self._carried:
+            if name in given:
+                base[name] = given[name]
         stem = f"{given['source']!s}\n{given['id']!s}\n".encode()
-        return [self._one(task, given, stem, i, p, at) for i, p in enumerate(proposals)]
+        if len(proposals) == 1:
+            return [self._one(base, stem, 0, proposals[0])]
+        return [self._one(base, stem, index, p) for index, p in enumerate(proposals)]
 
-    def _one(
-        self, task: Task, given: dict[str, Any], stem: bytes, index: int, proposal: object, at: str
-    ) -> StoredEvent:
+    def _one(self, base: Attributes, stem: bytes, index: int, proposal: object) -> StoredEvent:
         topic, kind, source, subject, content_type, data, extensions = _checked(index, proposal)
-        spec = self.worker.spec.outputs
-        attributes: dict[str, Any] = {
-            "specversion": "1.0",
-            "id": _uuid5(self.namespace, stem + b"%d" % index),
-            "source": source or self.source,
-            "type": kind or spec.type or f"{self.worker.name}.output",
-            "time": at,
-            "causationid": given["id"],
-            "correlationid": given.get("correlationid") or given["id"],
-            "wmworker": self.worker.name,
-            "wmversion": self.version,
-            "wmtask": task.id,
-            "wmattempt": task.attempt + 1,
-        }
+        attributes = base.copy()
+        attributes["id"] = _uuid5(self._namespace, stem + b"%d" % index)
         if content_type is not None:
             attributes["datacontenttype"] = content_type
-        if subject is not None:
-            attributes["subject"] = subject
-        if task.fence is not None:
-            attributes["wmfence"] = str(task.fence)  # may grow past CloudEvents' 32-bit integers
-        for name in (*CARRIED, *spec.copied_attributes):
-            if name in given:
-                attributes.setdefault(name, given[name])
-        if extensions:
-            _add_extensions(attributes, extensions, index)
-        if kind or source or subject:
-            _check(attributes, index)
-        return StoredEvent(topic or spec.topic, _packer.pack((attributes, data)), attributes)
+        if kind or source or subject or extensions or content_type not in _USUAL_TYPES:
+            _take_over(attributes, (kind, source, subject), extensions, index)
+        return StoredEvent(topic or self._topic, _pack((attributes, data)), attributes)
 
 
 def _checked(index: int, proposal: object) -> list[Any]:
-    if not isinstance(proposal, list) or len(proposal) != 7:
+    if type(proposal) is not list or tuple(map(type, proposal)) not in _FORMS:
         raise OutputError(f"output {index}: not in the form of an output")
-    topic, kind, source, subject, content_type, data, extensions = proposal
-    if not all(isinstance(text, _TEXT) for text in (topic, kind, source, subject, content_type)):
-        raise OutputError(f"output {index}: topic, type, source and subject are text")
-    if not isinstance(data, bytes | None) or not isinstance(extensions, dict | None):
-        raise OutputError(f"output {index}: data is bytes, extensions are a map")
-    if topic and not is_topic(topic):
-        raise OutputError(f"output {index}: {topic[:80]!r} is not a topic name")
+    topic = proposal[0]
+    if topic and topic not in _known_topics:
+        if not is_topic(topic):
+            raise OutputError(f"output {index}: {topic[:80]!r} is not a topic name")
+        if len(_known_topics) < KNOWN_TOPICS:
+            _known_topics.add(topic)
     return proposal
 
 
-def _add_extensions(attributes: dict[str, Any], extensions: dict[Any, Any], index: int) -> None:
+def _take_over(
+    attributes: Attributes,
+    texts: tuple[str | None, str | None, str | None],
+    extensions: dict[Any, Any] | None,
+    index: int,
+) -> None:
+    """Put what the handler chose into the attributes, and check them as a whole."""
+    for name, text in zip(("type", "source", "subject"), texts, strict=True):
+        if text:
+            attributes[name] = text
+    if extensions:
+        _add_extensions(attributes, extensions, index)
+    _check(attributes, index)
+
+
+def _add_extensions(attributes: Attributes, extensions: dict[Any, Any], index: int) -> None:
     for name, value in extensions.items():
         if name in _OURS or str(name).startswith("wm"):
             raise OutputError(f"output {index}: {name!r} is not an extension of the handler's")
         attributes[name] = value
-    _check(attributes, index)
 
 
-def _check(attributes: dict[str, Any], index: int) -> None:
+def _check(attributes: Attributes, index: int) -> None:
     faults = validate_attributes(attributes)
     if faults:
         raise OutputError(f"output {index}: {faults[0].pointer}: {faults[0].detail}")
@@ -120,8 +139,6 @@ def _check(attributes: dict[str, Any], index: int) -> None:
 
 def _uuid5(namespace: bytes, name: bytes) -> str:
     """RFC 9562, 5.5; the standard library's takes text and three times as long."""
-    digest = bytearray(hashlib.sha1(namespace + name, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = _sha1(namespace + name).hexdigest()
+    variant = _VARIANT[text[16]]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from workmanager.policy.dedupe import event_key
@@ -22,16 +21,18 @@ def offer(core: Core, event: StoredEvent, *, producer: WorkerDispatch | None = N
     Outputs are never refused: the work that made them is done. A consumer whose inbox is full
     makes *producer* wait before it does more, see `WorkerDispatch.blocked_by`.
     """
-    targets = core.broker.route(event.topic, event.attributes)
+    targets = core.broker.fixed(event.topic)
+    if targets is None:
+        targets = core.broker.route(event.topic, event.attributes)
     if not targets:
         core.counts["unrouted"] += 1
         if producer is not None:
             producer.counts["unrouted"] += 1
         return 0
-    accepted, _ = accept_for(core, event, targets, now=time.time(), external=False)
+    accepted, _ = accept_for(core, event, targets, now=core.now, external=False)
     if producer is not None:
         for target in targets:
-            if target.is_full() and target.spec.inbox.on_full == "pause":
+            if target.spec.inbox.on_full == "pause" and target.is_full():
                 target.blocks.add(producer)
                 producer.blocked_by.add(target)
     return len(accepted)

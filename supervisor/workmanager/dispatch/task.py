@@ -20,19 +20,21 @@ MAX_DELIVERIES = 1 << DELIVERY_BITS
 class StoredEvent:
     """An accepted event: topic, wire form, and its attributes for routing and outputs."""
 
-    __slots__ = ("_attributes", "topic", "wire")
+    __slots__ = ("attributes", "topic", "wire")
 
     def __init__(self, topic: str, wire: bytes, attributes: Attributes | None = None) -> None:
         self.topic = topic
         self.wire = wire
-        self._attributes = attributes
+        if attributes is not None:
+            self.attributes = attributes
 
-    @property
-    def attributes(self) -> Attributes:
-        """The event's attributes; decoded from the wire form at first use after a recovery."""
-        if self._attributes is None:
-            self._attributes = msgpack.unpackb(self.wire, raw=False)[0]
-        return self._attributes
+    def __getattr__(self, name: str) -> Attributes:
+        """Decode the attributes at their first use after a recovery; never called again then."""
+        if name != "attributes":
+            raise AttributeError(name)
+        attributes: Attributes = msgpack.unpackb(self.wire, raw=False)[0]
+        self.attributes = attributes
+        return attributes
 
 
 class Segment:

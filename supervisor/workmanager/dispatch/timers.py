@@ -75,5 +75,5 @@ class Timers:
             timer = heapq.heappop(self._heap)[2]
             try:
                 timer.fire()
-            except Exception:  # noqa: BLE001 - a bug in one worker's timer must not stop the others'
+            except Exception:
                 log.exception("timer_failed")

@@ -15,6 +15,7 @@ from workmanager.policy.ratelimit import TokenBucket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workmanager.dispatch.outputs import Maker
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.timers import Timer
     from workmanager.executors.executor import Executor
@@ -67,11 +68,13 @@ class WorkerDispatch:
         self.dedupe: Dedupe | None = None
         self.bucket: TokenBucket | None = None
         self.admission = Admission(spec.inbox.max_count, spec.inbox.max_bytes)
+        self.maker: Maker | None = None  # of output events; made at the first one
         self.configure(spec)
 
     def configure(self, spec: WorkerSpec) -> None:
         """Take on a specification; what waits is ordered anew, what was seen stays known."""
         self.spec = spec
+        self.maker = None
         self.inbox.rekey(_ordering(spec))
         rate = spec.rate_limit
         self.bucket = (
@@ -89,7 +92,8 @@ class WorkerDispatch:
     @property
     def backlog(self) -> int:
         """Open tasks, durable or about to be."""
-        return self.inbox.count + self.pending + sum(s.count for s in self.sides.values())
+        waiting = self.inbox.count + self.pending
+        return waiting + sum(s.count for s in self.sides.values()) if self.sides else waiting
 
     @property
     def backlog_bytes(self) -> int:

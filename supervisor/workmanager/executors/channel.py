@@ -7,13 +7,14 @@ what has arrived, and a write goes straight to the socket unless that is full.
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import trio
+
 from workmanager_executor.frames import Decoder, FrameError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
 READ_BYTES = 64 * 1024  # above this glibc maps and unmaps the buffer at every read
@@ -38,7 +39,7 @@ class Channel:
     def __init__(
         self, sock: socket.socket, on_frames: Callable[[list[list[object]]], None]
     ) -> None:
-        sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        sock.setblocking(False)
         self._sock = sock
         self._on_frames = on_frames
         self._decoder = Decoder()

@@ -6,6 +6,7 @@ pidfd: not by an end of file, not by what it says.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 import trio
-from workmanager_executor.frames import FrameError, encode
 
 from workmanager.executors.channel import Channel, ChannelError, check_item
 from workmanager.executors.logs import LineReader
 from workmanager.model.states import ExecutorState
 from workmanager.policy.window import CreditWindow
+from workmanager_executor.frames import FrameError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from workmanager.executors.zygote import Spawned
 
 FRAME_SHARE_BYTES = 4 * 1024 * 1024  # events in one frame; far below the frame limit
-OUTCOME = ((int,), (int,), (int,), (list,), (list, type(None)))
+_NONE = type(None)
+OUTCOME_FORMS = frozenset({(int, int, int, list, _NONE), (int, int, int, list, list)})
 
 log = structlog.get_logger()
 
@@ -265,17 +267,15 @@ class Executor:
 
     def _reap(self) -> None:
         """Collect the exit status; kills first if we end before the process did."""
-        flags = os.WEXITED | os.WNOHANG
-        found = os.waitid(os.P_PIDFD, self._pidfd, flags)
-        if found is None:
+        peek = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        if os.waitid(os.P_PIDFD, self._pidfd, peek) is None:
             self.end("the supervisor stops")
-            found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        os.close(self._pidfd)
-        # What it started and left in its group must not outlive it.
-        try:
+        # What it started in its group must not outlive it. Before it is reaped: until then nobody
+        # else can have its number.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+        found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
         assert found is not None  # noqa: S101 - without WNOHANG waitid returns a result
         if found.si_code == os.CLD_EXITED:
             self.exit = Exit(found.si_status, "", self.asked_to_end)
@@ -303,10 +303,14 @@ class Executor:
     def _take_outcomes(self, outcomes: list[list[Any]]) -> None:
         hand = self.hand
         busy_us = 0
+        answered: set[int] = set()
         for outcome in outcomes:
-            check_item(outcome, OUTCOME)
-            if outcome[0] not in hand:
-                raise ChannelError(f"it answers delivery {outcome[0]}, which it does not have")
+            if type(outcome) is not list or tuple(map(type, outcome)) not in OUTCOME_FORMS:
+                raise ChannelError("an outcome is not of the form of one")
+            no = outcome[0]
+            if no not in hand or no in answered:
+                raise ChannelError(f"it answers delivery {no}, which it does not have")
+            answered.add(no)
             busy_us += outcome[2]
         now = trio.current_time()
         self.window.observe(busy_us / len(outcomes) / 1e6)

@@ -55,7 +55,7 @@ class LineReader:
     """
 
     def __init__(self, fd: int, on_line: Callable[[str], None]) -> None:
-        os.set_blocking(fd, False)  # noqa: FBT003 - the standard library's signature
+        os.set_blocking(fd, False)
         self._fd = fd
         self._on_line = on_line
         self._rest = b""

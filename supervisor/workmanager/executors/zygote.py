@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import structlog
 import trio
-import workmanager_executor
-from workmanager_executor.zygote import SUPERVISOR_FD
 
+import workmanager_executor
 from workmanager.errors import WorkManagerError
+from workmanager_executor.zygote import SUPERVISOR_FD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +179,7 @@ class Zygote:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        ours.setblocking(False)
         command = [sys.executable, "-I", "-S", str(executor_main()), "zygote"]
         command += ["--msgpack", str(msgpack_folder())]
         with theirs:

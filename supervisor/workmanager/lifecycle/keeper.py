@@ -8,7 +8,6 @@ The executors live in the keeper's nursery: when the keeper ends, they have ende
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,7 +19,6 @@ from workmanager.errors import CodeError, ConflictError, WorkManagerError
 from workmanager.lifecycle.stopping import retire
 from workmanager.model.states import (
     DesiredState,
-    VersionState,
     WorkerState,
     can_move,
 )
@@ -316,11 +314,12 @@ class Keeper:
             CodeError, StartError, ConflictError: It does not run; ConflictError if called off.
         """
         assert self._nursery is not None  # noqa: S101 - set by `run` before anything is asked
-        with trio.CancelScope() as self._launching:
-            executor = await self.launcher.start(self.record, version, self, self._nursery)
+        scope = self._launching = trio.CancelScope()
+        try:
+            with scope:
+                return await self.launcher.start(self.record, version, self, self._nursery)
+        finally:
             self._launching = None
-            return executor
-        self._launching = None
         raise ConflictError(f"worker {self.record.name!r} was stopped while it started")
 
     async def _launch_all(self, version: str, wanted: int) -> list[Executor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,6 +16,7 @@ from workmanager.store import queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from itertools import count
 
     from workmanager.executors.executor import Listener
     from workmanager.executors.zygote import Zygote

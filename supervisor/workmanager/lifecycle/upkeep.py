@@ -69,7 +69,7 @@ def memory_bytes(pid: int) -> int:
         fields = Path(f"/proc/{pid}/statm").read_bytes().split()
     except OSError:
         return 0
-    return (int(fields[1]) - int(fields[2])) * PAGE_BYTES if len(fields) > 2 else 0  # noqa: PLR2004
+    return (int(fields[1]) - int(fields[2])) * PAGE_BYTES if len(fields) > 2 else 0
 
 
 def _ping(keeper: Keeper, executor: Executor, now: float) -> None:

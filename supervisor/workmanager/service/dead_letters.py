@@ -14,6 +14,7 @@ from workmanager.service import views
 from workmanager.service.base import Calls
 from workmanager.service.paging import make_token, page_size_of, read_token
 from workmanager.store import queries, statements
+from workmanager.store.rows import RetryRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +157,9 @@ class DeadLetterCalls(Calls):
                 continue
             event = StoredEvent(row.topic, row.wire)
             task: Task = ledger.accept(event, [row.worker_no], external=True)[0]
-            task.asked_version = version if version != worker.version else ""
+            if version and version != worker.version:
+                task.asked_version, task.has_row = version, True
+                ledger.put_retry(_towards(task, version))
             worker.pending += 1
             worker.pending_bytes += task.size_bytes
             went.add(row.id)
@@ -205,6 +208,11 @@ class DeadLetterCalls(Calls):
     def _view(self, row: DeadLetterRow) -> DeadLetter:
         keeper = self._keeper_of_number(row.worker_no)
         return views.dead_letter(keeper.record.name if keeper else "", row)
+
+
+def _towards(task: Task, version: str) -> RetryRow:
+    """Remember across a restart which version a redriven task asked for."""
+    return RetryRow(task.number, task.worker_no, attempts=0, target_version=version)
 
 
 def _unknown(dead_letter: str) -> NotFoundError:

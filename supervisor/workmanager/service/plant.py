@@ -183,7 +183,7 @@ class PlantCalls(Calls):
         return checks
 
 
-def _check(name: str, good: bool, detail: str, *, bad: str = "degraded") -> dict[str, Any]:  # noqa: FBT001 - a fact, not an option
+def _check(name: str, good: bool, detail: str, *, bad: str = "degraded") -> dict[str, Any]:
     return {"name": name, "status": "ok" if good else bad, "detail": "" if good else detail}
 
 

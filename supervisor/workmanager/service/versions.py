@@ -19,7 +19,6 @@ from workmanager.store import queries, statements
 
 if TYPE_CHECKING:
     from workmanager.lifecycle.keeper import Keeper
-    from workmanager.model.spec import WorkerSpec
     from workmanager.store.rows import VersionRow
 
 
@@ -47,7 +46,7 @@ class VersionCalls(WorkerCalls):
             if promote:
                 await self._swap(keeper, spec, content, keeper.record.labels)
             else:
-                await self._keep(keeper, spec, row, content)
+                await self._keep(keeper, row, content)
             return views.version(keeper, keeper.record.versions[row.id])
 
     async def list_versions(
@@ -116,9 +115,7 @@ class VersionCalls(WorkerCalls):
             )
         return row
 
-    async def _keep(
-        self, keeper: Keeper, spec: WorkerSpec, row: VersionRow, content: bytes
-    ) -> None:
+    async def _keep(self, keeper: Keeper, row: VersionRow, content: bytes) -> None:
         """Try a version out and keep it beside the current one."""
         record = keeper.record
         before = record.versions.get(row.id)
