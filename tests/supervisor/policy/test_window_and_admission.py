@@ -8,7 +8,7 @@ from workmanager.policy.window import FIRST_WINDOW, MAX_WINDOW, CreditWindow, wi
 
 @pytest.mark.parametrize(
     ("handler_s", "window"),
-    [(0, 256), (1e-6, 256), (20e-6, 21), (100e-6, 5), (1e-3, 2), (10, 2), (float("inf"), 1)],
+    [(0, 512), (1e-6, 512), (20e-6, 101), (100e-6, 21), (1e-3, 3), (10, 2), (float("inf"), 1)],
 )
 def test_window_follows_the_handlers_time(handler_s, window):
     assert window_for(handler_s) == window
