@@ -332,6 +332,8 @@ class Supervisor:
         """Collect what executors left behind: as subreaper we are its parent, and must."""
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             async for _ in signals:
+                if self.zygote.is_spawning:
+                    continue  # one of them may be an executor that died at once
                 known = self._launcher.alive | {self.zygote.pid or 0}
                 for pid in _children():
                     if pid not in known:

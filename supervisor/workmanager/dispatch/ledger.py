@@ -56,6 +56,10 @@ class Ticket:
         if self.error is not None:
             raise self.error
 
+    async def settled(self) -> None:
+        """Return once it is known whether the commit is durable."""
+        await self._done.wait()
+
 
 class Batch:
     """An open commit, its segment and its tasks, which are delivered once it is durable."""
@@ -240,6 +244,19 @@ class Ledger:
         self.flush()
         await batch.ticket.wait()
 
+    async def written(self) -> None:
+        """Wait until what has gathered so far is durable, so that a read of the store sees it.
+
+        A store that refuses writes is not waited for: then the read shows what there is.
+        """
+        batches = [batch for batch, _ in self._writing]
+        if not self._outcomes.is_empty or self._dirty:
+            batches.append(self._outcomes)
+        self.flush()
+        with trio.move_on_after(RETRY_S):
+            for batch in batches:
+                await batch.ticket.settled()
+
     async def drained(self) -> None:
         """Wait until nothing is left to write."""
         self.flush()
@@ -308,13 +325,16 @@ class Ledger:
         self.events_committed += len(batch.commit.events)
         healed, self.error = self.error is not None, None
         batch.ticket.finish(None)
-        for then in batch.then:
-            then()
-        if batch.tasks:
-            self._deliver(batch.tasks)
-        if healed:
-            log.info("store_healed")
-            self.on_heal()
+        try:
+            for then in batch.then:
+                then()
+            if batch.tasks:
+                self._deliver(batch.tasks)
+            if healed:
+                log.info("store_healed")
+                self.on_heal()
+        except Exception:  # called by the loop itself: nobody above could catch it
+            log.exception("delivery_failed", tasks=len(batch.tasks))
 
     def _keep(self, batch: Batch, error: Exception) -> None:
         """Hold refused outcomes for another try; publishers who wait meanwhile are told now.

@@ -287,6 +287,9 @@ class Executor:
             await channel.run()
         except ChannelError as error:
             self.protocol_error(str(error))
+        except Exception:  # a fault of ours in one executor's business must stay there
+            log.exception("executor_channel_failed", worker=self.worker, executor=self.id)
+            self.end("the supervisor failed to serve it")
 
     # -- what it says ------------------------------------------------------------------------
 

@@ -107,6 +107,11 @@ class Zygote:
         """The zygote's pid; None while there is none."""
         return self._pid
 
+    @property
+    def is_spawning(self) -> bool:
+        """Whether an executor may exist that nobody here knows by its pid yet."""
+        return bool(self._replies)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a zygote running until cancelled; the first one is up when this has started."""
         try:
@@ -115,9 +120,10 @@ class Zygote:
             while True:
                 await self._read_replies()
                 self._lost()
-                await trio.sleep(RESTART_DELAY_S)
-                self.restarts += 1
-                self._start()
+                while self._sock is None:
+                    await trio.sleep(RESTART_DELAY_S)
+                    self.restarts += 1
+                    self._start_again()
         finally:
             self._stop()
 
@@ -189,6 +195,12 @@ class Zygote:
             self._pid = os.posix_spawn(command[0], command, {}, file_actions=actions, setsid=True)
         self._sock = ours
         self._up.set()
+
+    def _start_again(self) -> None:
+        try:
+            self._start()
+        except OSError as error:  # out of processes or memory: it may pass
+            log.warning("zygote_not_started", error=str(error))
 
     async def _read_replies(self) -> None:
         assert self._sock is not None  # noqa: S101 - started

@@ -87,7 +87,7 @@ class Keeper:
                 while self.state is not WorkerState.DELETING:
                     wake = self._wake
                     async with self._step:
-                        await self._reconcile()
+                        await self._reconcile_safely()
                     await wake.wait()
                 nursery.cancel_scope.cancel()
         finally:
@@ -229,6 +229,14 @@ class Keeper:
             await self._end_all(grace=True)
 
     # -- one step ----------------------------------------------------------------------------
+
+    async def _reconcile_safely(self) -> None:
+        """Take one step; a fault of ours counts as a failed start of this worker alone."""
+        try:
+            await self._reconcile()
+        except Exception as error:  # the border of a worker
+            log.exception("keeper_failed", worker=self.record.name)
+            self._note_failed_start(WorkManagerError(f"{type(error).__name__}: {error}"))
 
     async def _reconcile(self) -> None:
         if not self.is_declared or self.core.is_stopping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import trio
 
 from workmanager.engines.python import interpreter_of
@@ -28,6 +29,8 @@ SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 LOG_BYTES_PER_ATTEMPT = 1024 * 1024
 OUTPUT_BYTES_PER_TASK = 4 * 1024 * 1024
 ADDRESS_SPACE_FLOOR = 2 * 2**30  # numpy with 32 threads maps 1.24 GiB; memory itself is watched
+
+log = structlog.get_logger()
 
 
 class StartError(WorkManagerError):
@@ -100,6 +103,8 @@ class Launcher:
     async def _live(self, executor: Executor) -> None:
         try:
             await executor.live()
+        except Exception:  # a fault of ours in one executor's business must stay there
+            log.exception("executor_life_failed", worker=executor.worker, executor=executor.id)
         finally:
             self.alive.discard(executor.pid)
 
