@@ -249,6 +249,8 @@ class Ledger:
 
         A store that refuses writes is not waited for: then the read shows what there is.
         """
+        if self.error is not None:
+            return
         batches = [batch for batch, _ in self._writing]
         if not self._outcomes.is_empty or self._dirty:
             batches.append(self._outcomes)

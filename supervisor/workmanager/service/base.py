@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from workmanager.errors import NotFoundError, Reason
 from workmanager.model.states import WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from sqlite3 import Connection
 
     from workmanager.lifecycle.keeper import Keeper
     from workmanager.service.operations import Operations
     from workmanager.supervisor import Supervisor
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -41,6 +44,11 @@ class Calls:
 
     def _find(self, name: str) -> Keeper | None:
         return next((k for k in self._keepers() if k.record.name == name), None)
+
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        """Read the store as of now: what has just been settled is in it."""
+        await self._sup.core.ledger.written()
+        return await self._sup.store.read(query)
 
     def _keepers(self) -> Iterable[Keeper]:
         return self._sup.keepers.values()

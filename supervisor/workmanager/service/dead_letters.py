@@ -52,7 +52,7 @@ class DeadLetterCalls(Calls):
         wanted = self._wanted(None, *query).filter
         position = read_token(page_token, *query)
         before = (float(position[0]), str(position[1])) if position else None
-        rows = await self._sup.store.read(
+        rows = await self._read(
             lambda db: queries.list_dead_letters(db, wanted, limit=size + 1, before=before)
         )
         token = ""
@@ -66,7 +66,7 @@ class DeadLetterCalls(Calls):
         Raises:
             NotFoundError: DEAD_LETTER_NOT_FOUND.
         """
-        row = await self._sup.store.read(lambda db: queries.get_dead_letter(db, dead_letter))
+        row = await self._read(lambda db: queries.get_dead_letter(db, dead_letter))
         if row is None:
             raise _unknown(dead_letter)
         return self._view(row)
@@ -170,12 +170,12 @@ class DeadLetterCalls(Calls):
     async def _next(self, wanted: Wanted, skipped: set[str]) -> list[DeadLetterRow]:
         if wanted.ids is not None:
             ids = wanted.ids
-            found = await self._sup.store.read(
+            found = await self._read(
                 lambda db: [queries.get_dead_letter(db, dead_letter) for dead_letter in ids]
             )
             return [row for row in found if row is not None]
         limit = CHUNK + len(skipped)
-        rows = await self._sup.store.read(
+        rows = await self._read(
             lambda db: queries.list_dead_letters(db, wanted.filter, limit=limit)
         )
         return [row for row in rows if row.id not in skipped]

@@ -49,7 +49,7 @@ class TaskCalls(Calls):
             token = "" if ends else make_token([0, 0], *query)
             return Page(items=shown, next_page_token=token)
         number = keeper.record.no if keeper else None
-        found = await self._sup.store.read(
+        found = await self._read(
             lambda db: queries.list_history(
                 db,
                 limit=size - len(shown),
@@ -72,7 +72,7 @@ class TaskCalls(Calls):
         keeper, held = self._open(number)
         if keeper is not None and held is not None:
             return views.open_task(keeper, held)
-        entry = await self._sup.store.read(lambda db: queries.get_history(db, number))
+        entry = await self._read(lambda db: queries.get_history(db, number))
         if entry is None:
             raise _unknown(task)
         return self._settled(entry)

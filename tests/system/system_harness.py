@@ -1,0 +1,452 @@
+"""The real service as a process of its own, and a small client to it.
+
+Tests wait for what the service says: an answer, a line of its log, an invoke that ends. Where
+nobody tells, they poll at the process border, with a deadline.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import psutil
+
+START_S = 30
+STOP_S = 30
+ORPHAN_S = 1.0  # what the service left behind must be gone by then
+FAULTS = ("state_not_allowed", "timer_failed", "request_failed", "operation_failed")
+FAULTS += ("store_callback_failed", "commit_refused", "executor_unkillable")
+
+SINK = """
+import asyncio
+
+seen, waiting = [], []
+
+async def process(event):
+    if event.type == "sink.read":
+        while len(seen) < event.data["count"]:
+            waiting.append(asyncio.get_running_loop().create_future())
+            await waiting[-1]
+        return {"records": seen[event.data["start"]:]}
+    seen.append({**event.attributes, "data": event.data})
+    while waiting:
+        future = waiting.pop()
+        future.done() or future.set_result(None)
+"""
+
+
+def until(predicate, *, timeout_s=20.0, every_s=0.02, what=""):
+    """Poll *predicate* until it gives something true; return that."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s:g} s: {what or predicate}: {value!r}")
+        time.sleep(every_s)  # the process border: nobody there tells us
+
+
+def base64_of(code):
+    return base64.b64encode(textwrap.dedent(code).encode()).decode()
+
+
+def manifest(name, code, *, topic="", output="", **spec):
+    """Make a manifest; *spec* has the names of the wire, such as `rateLimit`."""
+    spec.setdefault("code", {"content": base64_of(code)})
+    if topic:
+        spec.setdefault("triggers", [{"topic": topic}])
+    if output:
+        spec["outputs"] = {"topic": output, **spec.get("outputs", {})}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def event(data=None, *, id, type="test.made", source="/tests", **attributes):  # noqa: A002
+    """Make an event in the CloudEvents JSON format."""
+    made = {"specversion": "1.0", "id": str(id), "type": type, "source": source, **attributes}
+    return made if data is None else {**made, "data": data}
+
+
+# -- the process ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Service:
+    """A running service."""
+
+    process: subprocess.Popen
+    state: Path
+    url: str = ""
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    numbers: int = 0  # of names handed out to tests that share it
+    _news: threading.Condition = field(default_factory=threading.Condition)
+    _reader: threading.Thread | None = None
+    _is_over: bool = False
+
+    @classmethod
+    def start(cls, state, *options, environ=None, user=None):
+        """Start it; returns at once, see `wait_ready`."""
+        words = [sys.executable, "-m", "workmanager.cli", "serve", "--dev", "--state", str(state)]
+        words += ["--bind", "127.0.0.1:0", "--socket", "none", "--log-format", "json"]
+        words += ["--set", "log_worker_lines=false", *options]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKMANAGER_")}
+        process = subprocess.Popen(
+            words, stderr=subprocess.PIPE, env=clean | (environ or {}), user=user, bufsize=0
+        )
+        service = cls(process, Path(state))
+        service._reader = threading.Thread(target=service._read, daemon=True)
+        service._reader.start()
+        return service
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def wait_ready(self):
+        """Wait until it takes calls; raises AssertionError with its log if it ended."""
+        line = self.wait_line("serving", timeout_s=START_S)
+        self.url = line["urls"][0]
+        return self
+
+    def wait_line(self, name, *, timeout_s=15.0, since=0, **facts):
+        """Wait for a line of its log with this event name and these facts."""
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while True:
+                for line in self.lines[since:]:
+                    if line.get("event") == name and facts.items() <= line.items():
+                        return line
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self._is_over:
+                    raise AssertionError(f"no {name!r} {facts} in its log: {self.lines[-20:]}")
+                self._news.wait(left_s)
+
+    def kill(self):
+        """SIGKILL it; what it ran must be gone within a second."""
+        family = self.family()
+        self.process.kill()
+        self._collect()
+        assert not survivors(family, ORPHAN_S)
+
+    def stop(self):
+        """SIGTERM it, wait for its end, and look at what it left."""
+        family = self.family()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_S)
+        finally:
+            self.process.kill()
+            self._collect()
+        assert not survivors(family, ORPHAN_S)
+        assert self.process.returncode == 0, self.lines[-20:]
+        assert not self.faults()
+
+    def family(self):
+        """Every process that descends from it."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def fds(self):
+        return psutil.Process(self.pid).num_fds()
+
+    def faults(self, since=0):
+        """Lines that no test may cause: bugs, not refusals."""
+        return [
+            line
+            for line in self.lines[since:]
+            if line.get("event") in FAULTS or "exception" in line or "Traceback" in str(line)
+        ]
+
+    def client(self):
+        return Client(self.url)
+
+    def _collect(self):
+        self.process.wait(STOP_S)
+        self._reader.join(STOP_S)
+        self.process.stderr.close()
+
+    def _read(self):
+        stderr = os.fdopen(os.dup(self.process.stderr.fileno()), "rb")
+        with stderr:
+            for raw in stderr:
+                try:
+                    line = json.loads(raw)
+                except ValueError:
+                    line = {"event": "", "text": raw.decode("utf-8", "replace")}
+                with self._news:
+                    self.lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._is_over = True
+            self._news.notify_all()
+
+
+def survivors(family, timeout_s):
+    """Return those of *family* that still run after *timeout_s*."""
+    _, alive = psutil.wait_procs(family, timeout=timeout_s)
+    return [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def serving(state, *options, **more):
+    """Run a service; leave when it has ended in good order."""
+    service = Service.start(state, *options, **more)
+    try:
+        service.wait_ready()
+        yield service
+    except BaseException:
+        service.process.kill()
+        service._collect()
+        raise
+    service.stop()
+
+
+# -- the client ----------------------------------------------------------------------------------
+
+
+class ProblemError(AssertionError):
+    """The service refused a call that the test expected to succeed, or the other way round."""
+
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {json.dumps(body)[:3000]}")
+        self.status = status
+        self.body = body
+
+
+class Client:
+    """One connection to the service; use one per thread."""
+
+    def __init__(self, url):
+        self.url = url
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=90)
+        self.headers = {}  # of the last answer
+
+    def close(self):
+        self._connection.close()
+
+    def send(self, method, path, body=None, headers=None):
+        """Send a request; returns the status and the raw body."""
+        try:
+            self._connection.request(method, path, body=body, headers=headers or {})
+            answer = self._connection.getresponse()
+            raw = answer.read()
+        except BaseException:
+            self._connection.close()
+            raise
+        self.headers = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, raw
+
+    def call(self, method, path, body=None, *, expect=(200, 201, 202, 204), headers=None):
+        """Call with a JSON body (bytes go as they are); returns the decoded answer."""
+        headers = {"content-type": "application/json", **(headers or {})}
+        raw_body = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        status, raw = self.send(method, path, raw_body, headers)
+        answer = json.loads(raw) if raw and "json" in self.headers["content-type"] else raw
+        wanted = expect if isinstance(expect, tuple) else (expect,)
+        if status not in wanted:
+            raise ProblemError(status, answer)
+        return answer
+
+    def get(self, path, **more):
+        return self.call("GET", path, **more)
+
+    def post(self, path, body=None, **more):
+        return self.call("POST", path, body, **more)
+
+    def all(self, path, **query):
+        """Every item of a list, page by page."""
+        found, token = [], ""
+        while True:
+            page = {**query, "pageSize": 1000, **({"pageToken": token} if token else {})}
+            answer = self.get(f"{path}?{urlencode(page)}")
+            found += answer["items"]
+            token = answer["nextPageToken"]
+            if not token:
+                return found
+
+    def publish(self, topic, events, *, expect=200):
+        """Publish events (of `event`) as one batch."""
+        headers = {"content-type": "application/cloudevents-batch+json"}
+        return self.post(f"/v1/topics/{topic}:publish", events, headers=headers, expect=expect)
+
+    def finish(self, operation, *, timeout_s=20.0):
+        """Wait for the end of an operation; returns it."""
+        path = f"/v1/operations/{operation['id']}"
+
+        def ended():
+            seen = self.get(path)
+            return seen if seen["done"] else None
+
+        return until(ended, timeout_s=timeout_s, what=path)
+
+
+# -- what a test uses ----------------------------------------------------------------------------
+
+
+class Lab:
+    """A corner of a shared service for one test: names of its own, gone when the test is over."""
+
+    def __init__(self, service):
+        self.service = service
+        self.client = service.client()
+        service.numbers += 1
+        self.prefix = f"t{service.numbers}"
+        self._log_start = len(service.lines)
+        self._workers: list[Worker] = []
+
+    def topic(self, name):
+        return f"{self.prefix}.{name}"
+
+    def name(self, name):
+        return f"{self.prefix}-{name}"
+
+    def worker(self, name, code, *, topic="", output="", start=True, **spec):
+        """Create a worker; topic and output are names of this lab."""
+        made = self.manifest(name, code, topic=topic, output=output, **spec)
+        self.client.post("/v1/workers" + ("" if start else "?start=false"), made)
+        self._workers.append(Worker(self, made["metadata"]["name"]))
+        return self._workers[-1]
+
+    def manifest(self, name, code, *, topic="", output="", **spec):
+        topic, output = topic and self.topic(topic), output and self.topic(output)
+        return manifest(self.name(name), code, topic=topic, output=output, **spec)
+
+    def sink(self, topic="out", **spec):
+        """Create a worker that keeps what it gets, for the test to wait for and look at."""
+        spec = {"concurrency": {"perExecutor": 256}, "dedupe": {"window": 0}, **spec}
+        return Sink(self, self.worker(f"sink-{topic}", SINK, topic=topic, **spec).name)
+
+    def publish(self, topic, events, **more):
+        return self.client.publish(self.topic(topic), events, **more)
+
+    def send(self, topic, *values, **attributes):
+        """Publish one event for each of *values*, numbered from 0."""
+        made = [event(value, id=i, **attributes) for i, value in enumerate(values)]
+        return self.publish(topic, made)
+
+    def close(self):
+        """Delete the workers; the service must have no fault to tell of."""
+        try:
+            for worker in self._workers:
+                self.client.call(
+                    "DELETE", f"/v1/workers/{worker.name}?drain=false", expect=(202, 404)
+                )
+        finally:
+            self.client.close()
+        assert not self.service.faults(self._log_start)
+
+
+@dataclass
+class Worker:
+    """A worker of a lab."""
+
+    lab: Lab
+    name: str
+
+    @property
+    def path(self):
+        return f"/v1/workers/{self.name}"
+
+    def get(self):
+        return self.lab.client.get(self.path)
+
+    def status(self):
+        return self.get()["status"]
+
+    def verb(self, verb, body=None, **more):
+        return self.lab.client.post(f"{self.path}:{verb}", body, **more)
+
+    def run(self, verb, body=None):
+        """Call a verb that takes long and wait for its end."""
+        done = self.lab.client.finish(self.verb(verb, body))
+        assert done["error"] is None, done
+        return done
+
+    def apply(self, code, *, expect=200, **spec):
+        made = self.lab.manifest("", code, **spec)
+        made["metadata"]["name"] = self.name
+        return self.lab.client.call("PUT", self.path, made, expect=expect)
+
+    def patch(self, spec, *, expect=200):
+        return self.lab.client.call("PATCH", self.path, {"spec": spec}, expect=expect)
+
+    def invoke(self, data=None, *, expect=200, type="test.made", **query):  # noqa: A002
+        body = event(data, id=os.urandom(8).hex(), type=type)
+        path = f"{self.path}:invoke?{urlencode(query)}"
+        headers = {"content-type": "application/cloudevents+json"}
+        return self.lab.client.post(path, body, headers=headers, expect=expect)
+
+    def put_code(self, code, *, expect=201):
+        body = textwrap.dedent(code).encode()
+        headers = {"content-type": "text/x-python"}
+        return self.lab.client.call(
+            "PUT", f"{self.path}/code", body, headers=headers, expect=expect
+        )
+
+    def executors(self):
+        return self.lab.client.get(f"{self.path}/executors")["items"]
+
+    def tasks(self, **query):
+        return self.lab.client.all("/v1/tasks", worker=self.name, **query)
+
+    def dead_letters(self, **query):
+        return self.lab.client.all("/v1/deadLetters", worker=self.name, **query)
+
+    def lines(self, **query):
+        query = {"tail": 0, **query}
+        return self.lab.client.get(f"{self.path}/logs?{urlencode(query)}")["items"]
+
+    def texts(self):
+        return [line["text"] for line in self.lines()]
+
+    def until(self, predicate, *, timeout_s=20.0):
+        """Wait until its status is as *predicate* wants it; returns the status."""
+        last = {}
+
+        def holds():
+            last.update(self.status())
+            return predicate(last)
+
+        until(holds, timeout_s=timeout_s, what=last)
+        return last
+
+    def until_state(self, *states, timeout_s=20.0):
+        return self.until(lambda status: status["state"] in states, timeout_s=timeout_s)
+
+    def until_idle(self, *, timeout_s=20.0):
+        return self.until(lambda status: not status["backlog"], timeout_s=timeout_s)
+
+
+class Sink(Worker):
+    """A worker that keeps what it gets in memory."""
+
+    def take(self, count, *, start=0, timeout_s=30.0):
+        """Wait until it has *count* events; returns all it has, in the order of their arrival."""
+        asked = {"count": count, "start": start}
+        try:
+            answer = self.invoke(asked, type="sink.read", timeoutS=timeout_s)
+        except ProblemError as error:
+            if error.status != 504:
+                raise
+            got = len(self.take(0))
+            raise AssertionError(f"{got} of {count} came within {timeout_s:g} s") from error
+        return answer["outputs"][0]["data"]["records"]
+
+    def data(self, count, **more):
+        return [record["data"] for record in self.take(count, **more)]
