@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from workmanager_executor.contract import OutputTooLarge
@@ -120,7 +120,7 @@ class Context:
         limit_s = self._runtime.job.start_to_close_s
         if self._attempt is None or limit_s <= 0:
             return float("inf")
-        spent_s = (time.monotonic_ns() - self._attempt.begun_ns) / 1e9
+        spent_s = (monotonic_ns() - self._attempt.begun_ns) / 1e9
         return max(0.0, limit_s - spent_s)
 
     @property

@@ -6,12 +6,11 @@ import _thread
 import contextlib
 import os
 import select
-import time
+from time import monotonic_ns, process_time_ns
 from typing import TYPE_CHECKING
 
-from workmanager_executor.exits import EXIT_PROTOCOL
+from workmanager_executor.endings import end_because_of, supervisor_gone
 from workmanager_executor.job import ProtocolError
-from workmanager_executor.receiving import supervisor_gone
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -78,10 +77,8 @@ class SideThread:
     def _run(self) -> None:
         try:
             self._serve()
-        except ProtocolError as error:
-            protocol_error(error)
-        except OSError:
-            supervisor_gone()
+        except BaseException as error:  # noqa: BLE001 - without this thread the executor is deaf
+            end_because_of(error)
 
     def _serve(self) -> None:
         control_fd, wake_fd = self._control.fd, self._waker.read_fd
@@ -104,7 +101,7 @@ class SideThread:
     def _timeout_ms(self) -> float | None:
         if not self._outbox.is_armed:
             return None
-        return max(1.0, (self._outbox.flush_at_ns - time.monotonic_ns()) / 1e6)
+        return max(1.0, (self._outbox.flush_at_ns - monotonic_ns()) / 1e6)
 
     def _flush_if_due(self) -> None:
         """Flush, or go to rest after a while without need.
@@ -115,7 +112,7 @@ class SideThread:
         outbox = self._outbox
         if outbox.pending:
             self._idle_ticks = 0
-            if time.monotonic_ns() >= outbox.flush_at_ns:
+            if monotonic_ns() >= outbox.flush_at_ns:
                 outbox.flush()
             return
         self._idle_ticks += 1
@@ -131,13 +128,7 @@ class SideThread:
         if type(number) is not int or kind not in ("ping", "cancel"):
             raise ProtocolError(f"control frame {kind!r:.50} is not understood")
         if kind == "ping":
-            cpu_us = time.process_time_ns() // 1000
+            cpu_us = process_time_ns() // 1000
             self._writer.send(["pong", number, {"cpu_us": cpu_us}])
         else:
             self.on_cancel(number)
-
-
-def protocol_error(error: ProtocolError) -> None:
-    """Say what was wrong on stderr, the real one, and end."""
-    os.write(2, f"protocol error: {error}\n".encode())
-    os._exit(EXIT_PROTOCOL)

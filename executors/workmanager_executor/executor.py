@@ -8,14 +8,14 @@ import gc
 import inspect
 import os
 import sys
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from workmanager_executor.calls import Calls
 from workmanager_executor.context import Context, Runtime
-from workmanager_executor.control import SideThread, Waker, protocol_error
-from workmanager_executor.exits import EXIT_DRAINED, EXIT_PROTOCOL, EXIT_REFUSED
+from workmanager_executor.control import SideThread, Waker
+from workmanager_executor.endings import end, end_because_of
+from workmanager_executor.exits import EXIT_DRAINED, EXIT_REFUSED
 from workmanager_executor.faults import text_of, user_line, user_traceback
 from workmanager_executor.job import Job, ProtocolError, parse_job
 from workmanager_executor.ledger import Ledger
@@ -56,14 +56,9 @@ def main() -> NoReturn:
     """Run the executor on descriptors 3 and 4, already set up and greeted with HELLO."""
     try:
         code = _live(open_channels())
-    except ProtocolError as error:
-        protocol_error(error)
-    except OSError:
-        code = EXIT_PROTOCOL  # the supervisor has gone
-    except BaseException:  # noqa: BLE001 - sys.exit() in a callback of user code comes out here
-        os.write(2, traceback.format_exc().encode("utf-8", "replace"))
-        code = 1
-    os._exit(code)  # threads that user code left running do not hold us
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in a callback comes out here
+        end_because_of(error)
+    end(code, "")
 
 
 def open_channels() -> Channels:

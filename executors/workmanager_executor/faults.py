@@ -63,7 +63,7 @@ def text_of(error: BaseException) -> str:
     """Return the message of *error*, even if its `__str__` fails."""
     try:
         return str(error)
-    except Exception as failure:  # noqa: BLE001 - user code
+    except BaseException as failure:  # noqa: BLE001 - user code
         return f"<its message cannot be shown: {type(failure).__name__}>"
 
 
@@ -84,7 +84,7 @@ def user_traceback(error: BaseException) -> str:
         shown = traceback.TracebackException.from_exception(error, limit=-_MAX_FRAMES)
         _hide_our_frames(shown)
         return "".join(shown.format())
-    except Exception as failure:  # noqa: BLE001 - hostile __str__, sources and linecache entries
+    except BaseException as failure:  # noqa: BLE001 - hostile __str__, sources, linecache entries
         return f"<the traceback cannot be shown: {type(failure).__name__}>\n"
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Item = List[Any]
     Unit = List[Item]  # what one call of the handler takes: a batch, or a single item
 
+_ITEM_PARTS = 5
+
 
 class Ledger:
     """The attempts of one executor, from the frame that brings them to the outbox."""
@@ -70,16 +72,29 @@ class Ledger:
             size_bytes = 0
 
 
+def items_of(frame: Frame) -> list[Item]:
+    """Return the items of a run or batch frame.
+
+    Raises:
+        ProtocolError: They are not what an item is.
+    """
+    items = frame[1] if len(frame) == 2 else None
+    if not isinstance(items, list) or not all(
+        type(item) is list and len(item) == _ITEM_PARTS for item in items
+    ):
+        raise ProtocolError(f"{frame[0]!r:.50} needs a list of items")
+    return items
+
+
 def units_of(frame: Frame, *, is_batch: bool) -> list[Unit]:
     """Return what a run or batch frame asks for.
 
     Raises:
         ProtocolError: The frame is of another kind, or of no use to this handler.
     """
-    kind, items = frame[0], frame[1] if len(frame) == 2 else None
-    if isinstance(items, list) and all(isinstance(item, list) for item in items):
-        if kind == "run":
-            return [[item] for item in items]
-        if kind == "batch" and is_batch:
-            return [items] if items else []
-    raise ProtocolError(f"frame {kind!r:.50} is not understood here")
+    if frame[0] == "run":
+        return [[item] for item in items_of(frame)]
+    if frame[0] == "batch" and is_batch:
+        items = items_of(frame)
+        return [items] if items else []
+    raise ProtocolError(f"frame {frame[0]!r:.50} is not understood here")

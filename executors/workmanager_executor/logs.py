@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import sys
-import time
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from workmanager_executor.attempt import current
@@ -38,7 +38,7 @@ class LogBook:
         self.used_bytes = 0
         self.dropped_lines = 0
         self.dropped_bytes = 0
-        self.since_s = time.monotonic()
+        self.since_s = monotonic()
         self.unfinished: dict[str, str] = {}  # level -> text without its newline as yet
 
 
@@ -95,7 +95,7 @@ class LogSink:
     def _outside_book(self) -> LogBook:
         """Return the book outside of attempts; it starts anew with each window."""
         book = self._outside
-        if time.monotonic() - book.since_s > OUTSIDE_WINDOW_S:
+        if monotonic() - book.since_s > OUTSIDE_WINDOW_S:
             self._outside = LogBook()
             self._outside.unfinished = book.unfinished
             self._tell_dropped(None, book)

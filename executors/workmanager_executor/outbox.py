@@ -8,8 +8,8 @@ only when an outcome waits and another handler begins, so a stream of single eve
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from workmanager_executor.faults import STATUS_NON_RETRYABLE, fault
@@ -74,7 +74,7 @@ class Outbox:
 
     def begin(self) -> None:
         """Start the clock: work has come in after there was none."""
-        self.flush_at_ns = time.monotonic_ns() + FLUSH_AFTER_NS
+        self.flush_at_ns = monotonic_ns() + FLUSH_AFTER_NS
 
     def flush(self) -> None:
         """Send everything that waits."""
@@ -86,7 +86,7 @@ class Outbox:
             outcomes = [pending.popleft() for _ in range(len(pending))]
             if outcomes:
                 self._send(outcomes)
-            self.flush_at_ns = time.monotonic_ns() + FLUSH_AFTER_NS
+            self.flush_at_ns = monotonic_ns() + FLUSH_AFTER_NS
 
     def _send(self, outcomes: list[Outcome]) -> None:
         try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from workmanager_executor.exits import EXIT_PROTOCOL
+from workmanager_executor.endings import supervisor_gone
 from workmanager_executor.frames import Decoder, FrameError
 from workmanager_executor.job import ProtocolError
 
@@ -63,8 +63,3 @@ class FrameReader:
             return self._decoder.feed(chunk)
         except FrameError as error:
             raise ProtocolError(str(error)) from None
-
-
-def supervisor_gone() -> NoReturn:
-    """End at once: nobody is left to take an outcome."""
-    os._exit(EXIT_PROTOCOL)

@@ -6,12 +6,12 @@ context variables stays in its attempt, and a cancel cannot hit anything else.
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from workmanager_executor.endings import end_because_of
 from workmanager_executor.faults import cancelled_verdict
-from workmanager_executor.job import ProtocolError
 from workmanager_executor.ledger import units_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class AsyncRunner:
 
     def run(self) -> None:
         """Return when everything before the drain frame has been handled."""
-        self._loop.call_soon(self._take, self._reader.take_waiting())
+        self._take(self._reader.take_waiting())
         self._loop.add_reader(self._reader.fd, self._on_readable)
         try:
             self._loop.run_until_complete(self._drained)
@@ -60,25 +60,19 @@ class AsyncRunner:
 
     def _on_readable(self) -> None:
         try:
-            frames = self._reader.read_available()
-        except ProtocolError as error:
-            self._drained.set_exception(error)
-            return
-        self._take(frames)
+            self._take(self._reader.read_available())
+        except BaseException as error:  # noqa: BLE001 - the loop would log it and go on
+            end_because_of(error)
 
     def _take(self, frames: list[Frame]) -> None:
-        try:
-            if frames:
-                self._ledger.outbox.begin()
-            for frame in frames:
-                if frame[0] == "drain":
-                    self._is_draining = True
-                else:
-                    is_batch = self._ledger.calls.is_batch
-                    self._waiting.extend(units_of(frame, is_batch=is_batch))
-        except ProtocolError as error:
-            self._drained.set_exception(error)
-            return
+        if frames:
+            self._ledger.outbox.begin()
+        for frame in frames:
+            if frame[0] == "drain":
+                self._is_draining = True
+            else:
+                is_batch = self._ledger.calls.is_batch
+                self._waiting.extend(units_of(frame, is_batch=is_batch))
         self._fill()
         self._end_if_idle()
 
@@ -86,13 +80,13 @@ class AsyncRunner:
         """Begin what may run now."""
         while self._waiting and len(self._tasks) < self._width:
             unit = self._waiting.popleft()
-            attempt = self._ledger.begin(unit, time.monotonic_ns())
+            attempt = self._ledger.begin(unit, monotonic_ns())
             if attempt is not None:
                 coroutine = self._run_one(attempt, unit[0][3])
                 self._tasks[attempt.no] = self._loop.create_task(coroutine)
 
     async def _run_one(self, attempt: Attempt, wire: bytes) -> None:
-        attempt.begun_ns = time.monotonic_ns()
+        attempt.begun_ns = monotonic_ns()
         self._begun.add(attempt.no)
         if attempt.is_cancelled:
             verdict = cancelled_verdict()
@@ -100,16 +94,19 @@ class AsyncRunner:
             verdict = await self._ledger.calls.run_async(attempt, wire)
         self._begun.discard(attempt.no)
         del self._tasks[attempt.no]
-        self._ledger.settle(attempt, verdict, time.monotonic_ns())
-        self._fill()
-        self._after_one()
+        try:
+            self._ledger.settle(attempt, verdict, monotonic_ns())
+            self._fill()
+            self._after_one()
+        except BaseException as error:  # noqa: BLE001 - inside of a task nobody would notice
+            end_because_of(error)
 
     def _after_one(self) -> None:
         outbox = self._ledger.outbox
         if not self._tasks:
             outbox.flush()
             self._end_if_idle()
-        elif outbox.is_due(time.monotonic_ns()):
+        elif outbox.is_due(monotonic_ns()):
             outbox.flush()
         elif not outbox.is_armed:
             outbox.arm()

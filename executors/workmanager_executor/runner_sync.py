@@ -6,13 +6,13 @@ everything else happens once per read or once per flush.
 
 from __future__ import annotations
 
-import time
 from contextvars import copy_context
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from workmanager_executor.attempt import Attempt
 from workmanager_executor.calls import NOTHING
-from workmanager_executor.ledger import units_of
+from workmanager_executor.ledger import items_of, units_of
 from workmanager_executor.outbox import MAX_WAITING
 
 if TYPE_CHECKING:
@@ -47,19 +47,19 @@ class SyncRunner:
     def _handle(self, frame: Frame) -> None:
         is_batch = self._ledger.calls.is_batch
         if frame[0] == "run" and not is_batch:
-            self._run_events(frame[1])  # type: ignore[arg-type]  # the supervisor's own items
+            self._run_events(items_of(frame))
             return
         for unit in units_of(frame, is_batch=is_batch):
-            attempt = self._ledger.begin(unit, time.monotonic_ns())
+            attempt = self._ledger.begin(unit, monotonic_ns())
             if attempt is not None:
                 verdict = copy_context().run(self._ledger.calls.run, attempt, b"")
-                self._ledger.settle(attempt, verdict, time.monotonic_ns())
+                self._ledger.settle(attempt, verdict, monotonic_ns())
                 self._outbox.flush()
 
     def _run_events(self, items: list[Item]) -> None:
         ledger, outbox = self._ledger, self._outbox
         running, cancelled = ledger.hand.running, ledger.hand.cancelled
-        pending, call, clock = outbox.pending, ledger.calls.run, time.monotonic_ns
+        pending, call, clock = outbox.pending, ledger.calls.run, monotonic_ns
         begun_ns = clock()
         for no, task_number, number, wire, fence in items:
             if pending and not outbox.is_armed:

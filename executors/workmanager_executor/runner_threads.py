@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from contextvars import copy_context
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from workmanager_executor.endings import end_because_of
 from workmanager_executor.ledger import units_of
 
 if TYPE_CHECKING:
@@ -55,19 +56,24 @@ class ThreadsRunner:
             self._changed.wait_for(lambda: self._in_hand == 0)
 
     def _work(self) -> None:
-        while True:
-            unit = self._queue.get()
-            attempt = self._ledger.begin(unit, time.monotonic_ns())
-            if attempt is not None:
-                verdict = copy_context().run(self._ledger.calls.run, attempt, unit[0][3])
-                self._ledger.settle(attempt, verdict, time.monotonic_ns())
-            self._after_one()
+        try:
+            while True:
+                self._run_one(self._queue.get())
+        except BaseException as error:  # noqa: BLE001 - a thread that is lost is never noticed
+            end_because_of(error)
+
+    def _run_one(self, unit: Unit) -> None:
+        attempt = self._ledger.begin(unit, monotonic_ns())
+        if attempt is not None:
+            verdict = copy_context().run(self._ledger.calls.run, attempt, unit[0][3])
+            self._ledger.settle(attempt, verdict, monotonic_ns())
+        self._after_one()
 
     def _after_one(self) -> None:
         outbox = self._ledger.outbox
         with self._changed:
             is_idle = self._in_hand == 1
-        if is_idle or outbox.is_due(time.monotonic_ns()):
+        if is_idle or outbox.is_due(monotonic_ns()):
             outbox.flush()
         elif not outbox.is_armed:
             outbox.arm()

@@ -82,15 +82,17 @@ class Zygote:
         )
         if not message and not descriptors:
             return not _has_peer_gone(self._sock)
+        refused: RequestError | None = None
         try:
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise RequestError("request is too large or has too many descriptors")
             self._spawn(parse_request(message, len(descriptors)), descriptors)
         except RequestError as error:
-            self._reply(error.request_id, error=str(error))
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            refused = error
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if refused is not None:
+            self._reply(refused.request_id, error=str(refused))
         return True
 
     def _spawn(self, request: SpawnRequest, descriptors: list[int]) -> None:

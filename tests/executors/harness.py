@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,12 +114,27 @@ class Peer:
         while not self._frames:
             try:
                 chunk = self.sock.recv(65536)
-            except ConnectionResetError:
-                return None
+            except OSError as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                return None  # reset by the peer, or closed by the test
             if not chunk:
                 return None
             self._frames += self._decoder.feed(chunk)
         return self._frames.pop(0)
+
+    def close(self) -> None:
+        """Close our end; a background reader ends with it."""
+        if self.sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+            self.sock.close()
+
+    def collect(self) -> list[list]:
+        """Read in the background from now on; the list that is returned grows."""
+        frames: list[list] = []
+        threading.Thread(target=lambda: frames.extend(iter(self.receive, None))).start()
+        return frames
 
     def expect(self, kind: str) -> list:
         frame = self.receive()
@@ -147,8 +163,8 @@ class Executor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             self.wait()
-        self.events.sock.close()
-        self.control.sock.close()
+        self.events.close()
+        self.control.close()
         os.close(self.stdout)
         os.close(self.stderr)
 
