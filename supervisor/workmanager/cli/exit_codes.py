@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from workmanager.client.problems import NoSupervisorError, ProblemError
+from workmanager.client.problems import (
+    NoSupervisorError,
+    ProblemError,
+    RequestHeaderError,
+)
 
 
 class ExitCode(IntEnum):
@@ -42,6 +46,8 @@ def exit_code_of(error: Exception) -> ExitCode:
     """Return the exit code for an error of the client."""
     if isinstance(error, NoSupervisorError):
         return ExitCode.NO_SUPERVISOR
+    if isinstance(error, RequestHeaderError):
+        return ExitCode.USAGE
     if not isinstance(error, ProblemError):
         return ExitCode.FAILED
     if error.status == _NOT_FOUND_STATUS:

@@ -7,7 +7,6 @@ All else is checked by the service, which lists every fault.
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from workmanager.cli.codefiles import ENGINES, code_of, engine_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Json = dict[str, Any]
 
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
-ENGINES = {".py": "text/x-python", ".cs": "text/x-csharp", ".dll": "text/x-dll"}
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024  # room for code of 32 MiB in base64
 
 
@@ -54,15 +54,6 @@ def load_manifests(sources: Sequence[str]) -> list[Manifest]:
     if faults:
         raise click.UsageError("\n  ".join(faults))
     return found
-
-
-def code_of(path: Path) -> Json:
-    """Return the `code` of a manifest for the file at *path*.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    return {"content": base64.b64encode(path.read_bytes()).decode()}
 
 
 def _documents(source: str, faults: list[str]) -> Iterator[tuple[str, object, Path]]:
@@ -145,7 +136,7 @@ def _with_code(document: Json, folder: Path) -> Json:
     rest = {name: value for name, value in code.items() if name != "file"}
     if "content" in rest or "url" in rest:
         raise ValueError("give one of file, content and url")
-    path = folder / str(code["file"])
-    engine = ENGINES.get(path.suffix)
+    path = str(folder / str(code["file"]))
+    engine = engine_of(path)
     defaults = {"engine": engine} if engine else {}
     return {**document, "spec": {**defaults, **spec, "code": {**rest, **code_of(path)}}}

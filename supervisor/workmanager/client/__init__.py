@@ -12,6 +12,7 @@ from workmanager.client.problems import (
     ConnectionLostError,
     NoSupervisorError,
     ProblemError,
+    RequestHeaderError,
 )
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ConnectionLostError",
     "NoSupervisorError",
     "ProblemError",
+    "RequestHeaderError",
     "WorkManagerClient",
     "new_event",
 ]

@@ -1,8 +1,4 @@
-"""One HTTP/1.1 connection to the service, over TCP, TLS or a Unix socket.
-
-h11 and a plain socket: `http.client` takes 30 ms to import (it brings the whole of `email`), httpx2
-takes 140 ms, h11 takes 8 ms; a command has 100 ms in all.
-"""
+"""One HTTP/1.1 connection to the service, over TCP, TLS or a Unix socket."""
 
 from __future__ import annotations
 
@@ -11,8 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import h11
-
+from workmanager.client.http1 import AnswerReader, Head, MalformedAnswerError, encode_request
 from workmanager.client.problems import (
     ClientTimeoutError,
     ConnectionLostError,
@@ -26,7 +21,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 READ_BYTES = 64 * 1024
-MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024  # a page of 1,000 dead letters with their events stays below
 
 
@@ -60,99 +54,87 @@ class Connection:
         self._target = target
         self._timeout_s = timeout_s
         self._socket = _connect(target, min(timeout_s, CONNECT_TIMEOUT_S))
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._reader = AnswerReader()
+        self._first = b""  # of the body, where it came with the head
 
     @property
     def is_reusable(self) -> bool:
         """Tell whether the connection is open and idle; the service closes those that idle long."""
-        is_idle = self._http.our_state is h11.IDLE and self._http.their_state is h11.IDLE
-        return is_idle and not self._target.is_tls and _is_silent(self._socket)
+        reader = self._reader
+        if not reader.is_done or reader.head is None or not reader.head.is_kept or reader.excess:
+            return False
+        return not self._target.is_tls and _is_silent(self._socket)
 
     def close(self) -> None:
         """Close the socket; a call under way is given up."""
         self._socket.close()
 
-    def call(self, request: Request, *, timeout_s: float | None = None) -> Response:
+    def call(self, request: Request, *, timeout_s: float) -> Response:
         """Send *request* and return the whole answer.
 
         Raises:
             ConnectionLostError: The connection ended first, or what came back is not HTTP.
             ClientTimeoutError: The service said nothing for *timeout_s* seconds.
+            RequestHeaderError: The request cannot be sent; nothing was.
         """
-        status, headers = self.open(request, timeout_s=timeout_s)
+        head = self.open(request, timeout_s=timeout_s)
         body = bytearray()
         for chunk in self.chunks():
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                self.close()
-                raise ConnectionLostError(str(self._target), f"over {MAX_BODY_BYTES} bytes came")
-        return Response(status, headers, bytes(body))
+                raise self._lost(f"over {MAX_BODY_BYTES} bytes came")
+        return Response(head.status, head.headers, bytes(body))
 
-    def open(
-        self, request: Request, *, timeout_s: float | None = None
-    ) -> tuple[int, dict[str, str]]:
-        """Send *request* and return status and headers of the answer; `chunks` has its body."""
-        self._timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        self._socket.settimeout(self._timeout_s)
-        sending = self._send(request)
+    def open(self, request: Request, *, timeout_s: float) -> Head:
+        """Send *request* and return the head of the answer; `chunks` has its body."""
+        headers = {"host": self._target.authority, **request.headers}
+        raw = encode_request(request.method, request.path, headers, request.body)
+        self._reader = AnswerReader()
+        self._first = b""
+        self._timeout_s = timeout_s
+        self._socket.settimeout(timeout_s)
+        unsent = self._send(raw)
         try:
-            head = self._next_event()
-            while isinstance(head, h11.InformationalResponse):
-                head = self._next_event()
+            while self._reader.head is None:
+                self._first += self._receive()
         except ConnectionLostError as lost:
-            raise sending or lost from lost  # the first of the two says why
-        if not isinstance(head, h11.Response):
-            raise ConnectionLostError(str(self._target), "no answer came")
-        return head.status_code, {
-            name.decode(): value.decode("latin-1") for name, value in head.headers
-        }
+            raise unsent or lost from lost  # the first of the two says why
+        return self._reader.head
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body of the answer that `open` began, as it arrives."""
-        while isinstance(event := self._next_event(), h11.Data):
-            yield bytes(event.data)
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
+        if self._first:
+            yield self._first
+        while not self._reader.is_done:
+            if chunk := self._receive():
+                yield chunk
 
-    def _send(self, request: Request) -> ConnectionLostError | None:
+    def _send(self, raw: bytes) -> ConnectionLostError | None:
         """Send it all; where the service stops reading it may still have answered (a 413, say)."""
-        head = h11.Request(
-            method=request.method,
-            target=request.path,
-            headers=[*_framing(self._target, request), *request.headers.items()],
-        )
-        parts = [self._http.send(head)]
-        if request.body:
-            parts.append(self._http.send(h11.Data(data=request.body)))
-        parts.append(self._http.send(h11.EndOfMessage()))
         try:
-            self._socket.sendall(b"".join(part for part in parts if part))
+            self._socket.sendall(raw)
         except TimeoutError as error:
             raise self._timed_out() from error
         except OSError as error:
             return ConnectionLostError(str(self._target), _why(error))
         return None
 
-    def _next_event(self) -> object:
+    def _receive(self) -> bytes:
+        """Receive something; return what is body of it."""
         try:
-            while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(self._socket.recv(READ_BYTES))
+            return self._reader.feed(self._socket.recv(READ_BYTES))
         except TimeoutError as error:
             raise self._timed_out() from error
-        except (OSError, h11.RemoteProtocolError) as error:
-            raise ConnectionLostError(str(self._target), _why(error)) from error
-        return event
+        except (OSError, MalformedAnswerError) as error:
+            raise self._lost(_why(error)) from error
+
+    def _lost(self, why: str) -> ConnectionLostError:
+        self.close()
+        return ConnectionLostError(str(self._target), why)
 
     def _timed_out(self) -> ClientTimeoutError:
         self.close()  # a late answer must not be read as that of the next call
         return ClientTimeoutError(str(self._target), self._timeout_s)
-
-
-def _framing(target: Target, request: Request) -> list[tuple[str, str]]:
-    headers = [("host", target.authority)]
-    if request.body or request.method in ("POST", "PUT", "PATCH"):
-        headers.append(("content-length", str(len(request.body))))
-    return headers
 
 
 def _connect(target: Target, timeout_s: float) -> socket.socket:

@@ -50,6 +50,10 @@ class ClientTimeoutError(ClientError):
         self.timeout_s = timeout_s
 
 
+class RequestHeaderError(ClientError):
+    """A header would hold a line end or the like (a media type, a token); nothing was sent."""
+
+
 class ProblemError(ClientError):
     """The service refused the call (RFC 9457 problem).
 

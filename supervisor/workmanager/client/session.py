@@ -100,9 +100,9 @@ class Session:
         """Give the chunks of an answer without end, on a connection of its own."""
         connection = Connection(self.target, timeout_s=self._timeout_s)
         try:
-            status, headers = connection.open(self._request(call), timeout_s=call.timeout_s)
-            if status >= FIRST_ERROR_STATUS:
-                raise problem_from(status, headers, b"".join(connection.chunks()))
+            head = connection.open(self._request(call), timeout_s=self._limit_s(call))
+            if head.status >= FIRST_ERROR_STATUS:
+                raise problem_from(head.status, head.headers, b"".join(connection.chunks()))
             yield connection.chunks()
         finally:
             connection.close()
@@ -118,8 +118,10 @@ class Session:
         if connection is None or not connection.is_reusable:
             self.close()
             connection = self._connection = Connection(self.target, timeout_s=self._timeout_s)
-        timeout_s = self._timeout_s if call.timeout_s is None else call.timeout_s
-        return connection.call(self._request(call), timeout_s=timeout_s)
+        return connection.call(self._request(call), timeout_s=self._limit_s(call))
+
+    def _limit_s(self, call: Call) -> float:
+        return self._timeout_s if call.timeout_s is None else call.timeout_s
 
     def _request(self, call: Call) -> Request:
         headers = {"accept": "application/json", "user-agent": "workmanager-client", **call.headers}

@@ -12,6 +12,7 @@ from workmanager.client import (
     ConnectionLostError,
     NoSupervisorError,
     ProblemError,
+    RequestHeaderError,
 )
 from workmanager.errors import Fault, Reason
 
@@ -55,6 +56,7 @@ def test_reasons_have_their_exit_code(reason, code):
         (NoSupervisorError("/x.sock", "none"), 5),
         (ConnectionLostError("/x.sock", "reset"), 1),
         (ClientTimeoutError("/x.sock", 30), 1),
+        (RequestHeaderError("x"), 2),
         (KeyboardInterrupt(), 130),
         (click.Abort(), 130),
         (click.UsageError("x"), 2),

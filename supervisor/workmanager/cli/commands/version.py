@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from workmanager.cli.codefiles import ENGINES, engine_of, read_code
 from workmanager.cli.command import Command, LazyGroup, examples
 from workmanager.cli.complete import version_ids
 from workmanager.cli.listing import emit_list
-from workmanager.cli.manifests import ENGINES
 from workmanager.cli.operations import finish, no_wait_option
 from workmanager.cli.output import emit, say
 from workmanager.cli.params import limit_option, worker_argument
@@ -57,7 +56,12 @@ def get(settings: Settings, name: str, version: str) -> None:
 
 @version.command("create", cls=Command)
 @worker_argument
-@click.option("--code", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--code",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+)
 @click.option("--engine", metavar="TYPE", default="", help="Media type, if the suffix is no help.")
 @click.option("--no-promote", is_flag=True, help="Build it, but leave the current one in use.")
 @click.pass_obj
@@ -65,16 +69,16 @@ def get(settings: Settings, name: str, version: str) -> None:
     "workmanager version create orders --code orders.py",
     "workmanager version create orders --code orders.py --no-promote",
 )
-def create(settings: Settings, name: str, code: Path, engine: str, *, no_promote: bool) -> None:
+def create(settings: Settings, name: str, code: str, engine: str, *, no_promote: bool) -> None:
     """Hand a worker new code: a hot swap, no event is lost.
 
     A version that does not build or start is refused, and the current one goes on.
     """
-    media_type = engine or ENGINES.get(code.suffix)
-    if media_type is None:
+    media_type = engine or engine_of(code)
+    if not media_type:
         raise click.UsageError(f"{code}: give --engine; the suffix is none of {', '.join(ENGINES)}")
     with settings.client() as client:
-        made = client.create_version(name, code.read_bytes(), media_type, promote=not no_promote)
+        made = client.create_version(name, read_code(code), media_type, promote=not no_promote)
     emit(settings, "version", made)
 
 

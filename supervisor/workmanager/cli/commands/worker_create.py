@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from workmanager.cli.codefiles import code_of, engine_of
 from workmanager.cli.command import Command, examples
 from workmanager.cli.complete import group_names, topic_names
-from workmanager.cli.manifests import ENGINES, code_of, load_manifests
 from workmanager.cli.output import emit, emit_all, say
 from workmanager.cli.params import PAIR
 
@@ -103,6 +100,8 @@ def _documents(name: str | None, file: str, definition: Definition) -> list[Json
     if file and (name or has_code):
         raise click.UsageError("--file says it all: give no NAME, --code or --url with it")
     if file:
+        from workmanager.cli.manifests import load_manifests
+
         return [manifest.document for manifest in load_manifests([file])]
     if not has_code or (definition.code and definition.url):
         raise click.UsageError("give one of --code, --url and --file")
@@ -111,9 +110,8 @@ def _documents(name: str | None, file: str, definition: Definition) -> list[Json
 
 def manifest_of(name: str | None, definition: Definition) -> Json:
     """Make the manifest that *definition* stands for; what was not given is left out."""
-    suffix = Path(definition.code or definition.url).suffix
     spec = {
-        "engine": definition.engine or ENGINES.get(suffix),
+        "engine": definition.engine or engine_of(definition.code or definition.url),
         "handler": definition.handler,
         "python": definition.python,
         "code": _code(definition),
@@ -135,9 +133,7 @@ def manifest_of(name: str | None, definition: Definition) -> Json:
 def _code(definition: Definition) -> Json:
     if definition.url:
         return {"url": definition.url}
-    if definition.code == "-":
-        return {"content": base64.b64encode(sys.stdin.buffer.read()).decode()}
     try:
-        return code_of(Path(definition.code))
+        return code_of(definition.code)
     except OSError as error:
         raise click.UsageError(f"{definition.code}: {error.strerror}") from error
