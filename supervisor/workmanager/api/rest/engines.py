@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from workmanager.api.problems import HttpProblemError
 from workmanager.api.rest.answers import answer
 from workmanager.api.rest.params import PageQuery, ServiceCalls, cut_page
 from workmanager.api.rest.routing import Route
+from workmanager.errors import Reason, WorkManagerError
 from workmanager.model.resources import Engine, Page
 
 router = APIRouter(route_class=Route, prefix="/v1/engines", tags=["engines"])
@@ -24,4 +26,9 @@ async def get_engine(
     engine: Annotated[str, Path(description="Its media type, or an alias.", max_length=256)],
 ) -> Response:
     """Get the engine of a media type."""
-    return answer(await service.get_engine(engine))
+    try:
+        return answer(await service.get_engine(engine))
+    except WorkManagerError as exc:
+        if exc.reason is Reason.ENGINE_NOT_FOUND:  # here it is the thing asked for, not an argument
+            raise HttpProblemError(str(exc), reason=exc.reason, status=404) from exc
+        raise

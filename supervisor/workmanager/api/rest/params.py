@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from workmanager.api.protocol import Service
 from workmanager.errors import InvalidArgumentError, Reason
@@ -16,6 +16,8 @@ T = TypeVar("T")
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 MAX_TEXT_CHARS = 2048
+
+_FLAGS = {"true": True, "false": False, "1": True, "0": False, "": True}  # ?verbose
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,19 @@ def _paging(
     return Paging(page_size or DEFAULT_PAGE_SIZE, page_token)
 
 
-def _flag(value: object) -> object:
-    return True if value == "" else value  # ?verbose is ?verbose=true
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value not in _FLAGS:
+        raise ValueError("must be true, false, 1 or 0; a bare name means true")
+    return _FLAGS[str(value)]
 
 
 ServiceCalls = Annotated[Service, Depends(_service)]
 PageQuery = Annotated[Paging, Depends(_paging)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Flag = Annotated[
+    bool, BeforeValidator(_flag), WithJsonSchema({"enum": [True, False, "1", "0", ""]})
+]
 Text = Annotated[str, Query(max_length=MAX_TEXT_CHARS)]
 WorkerRef = Annotated[str, Path(description="The worker's name or uid.", max_length=128)]
 VersionId = Annotated[str, Path(description="The version's id.", max_length=256)]

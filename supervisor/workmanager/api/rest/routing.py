@@ -43,7 +43,7 @@ class _VersionId(_Name):
 class _MediaType(_Name):
     """A media type, which has a slash."""
 
-    regex = "[^/:]+/[^/:]+"
+    regex = "[^:]+"
 
 
 register_url_convertor("name", _Name())
