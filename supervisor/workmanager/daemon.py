@@ -40,12 +40,15 @@ def run(settings: Settings) -> None:
     """
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    end: WorkManagerError | SystemExit | None = None  # raised in except*, it would be in a group
     try:
         trio.run(main, settings)
     except* WorkManagerError as group:
-        raise _first(group) from None
+        end = _first(group)
     except* KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        end = SystemExit(INTERRUPTED)
+    if end is not None:
+        raise end
 
 
 async def main(
