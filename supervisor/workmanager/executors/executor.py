@@ -349,6 +349,7 @@ class Executor:
                 self.first_unanswered_at = 0.0
             elif kind == "log":
                 _, no, level, text = check_item(frame, ((str,), (int, type(None)), (str,), (str,)))
+                self.last_lines.append(str(text))
                 self._listener.executor_line(self, "log", str(level), self._task(no), str(text))
             elif kind == "heartbeat":
                 _, no, _ = check_item(frame, ((str,), (int,), (bytes,)))
