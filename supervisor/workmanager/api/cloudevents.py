@@ -40,6 +40,7 @@ BATCH = "application/cloudevents-batch+json"
 JSON = "application/json"
 
 _PREFIX = b"ce-"
+_A_TIME = "2000-01-01T00:00:00Z"
 _SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"  # printable ASCII but space, double quote and percent
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -180,42 +181,65 @@ def write_batch(events: Sequence[Event]) -> bytes:
 
 def _event_of(record: _Record) -> Event | None:
     """Make the event of *record*; None where it is not plainly right."""
+    event_id, source, kind = record.id, record.source, record.type
+    content_type, data = record.datacontenttype, record.data
     attributes: Attributes = {
-        "specversion": record.specversion,
-        "id": record.id,
-        "source": record.source,
-        "type": record.type,
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "type": kind,
     }
-    if record.time is not None:
-        attributes["time"] = record.time
-    if record.subject is not None:
-        attributes["subject"] = record.subject
-    if record.traceparent is not None:
-        attributes["traceparent"] = record.traceparent
-    if record.partitionkey is not None:
-        attributes["partitionkey"] = record.partitionkey
-    if record.datacontenttype is not None:
-        attributes["datacontenttype"] = record.datacontenttype
-    if not _has_plain_values(attributes):
+    text = f"{event_id}{source}{kind}{content_type}"
+    if not (record.time is record.subject is record.traceparent is record.partitionkey is None):
+        text += _add_optional(record, attributes)
+    if (
+        not (event_id and source and kind and text.isprintable())
+        or len(text) > MAX_ATTRIBUTE_BYTES
+        or record.specversion != "1.0"
+    ):
         return None
-    data = record.data
+    if content_type is not None:
+        attributes["datacontenttype"] = content_type
     if data is msgspec.UNSET:
         return Event(attributes)
+    if content_type == JSON:
+        return Event(attributes, bytes(data))
     return Event(attributes, _data_of(bytes(data), attributes))
+
+
+def _add_optional(record: _Record, attributes: Attributes) -> str:
+    """Add optional attributes; returns their text, which is not printable if the time is none."""
+    text = ""
+    if record.time is not None:
+        attributes["time"] = record.time
+        try:
+            if datetime.fromisoformat(record.time).tzinfo is None:
+                return "\0"
+        except ValueError:
+            return "\0"
+    if record.subject is not None:
+        attributes["subject"] = record.subject
+        text = record.subject
+    if record.traceparent is not None:
+        attributes["traceparent"] = record.traceparent
+        text += record.traceparent
+    if record.partitionkey is not None:
+        attributes["partitionkey"] = record.partitionkey
+        text += record.partitionkey
+    return text
 
 
 def _has_plain_values(attributes: Attributes) -> bool:
     """Tell at a glance that all values are valid; False only means that it cannot be told so."""
     try:
-        text = "".join(cast("Iterable[str]", attributes.values()))  # not all text: TypeError
-        time = attributes.get("time")
-        if time is not None and datetime.fromisoformat(cast("str", time)).tzinfo is None:
-            return False
+        text = "".join(attributes.values())  # type: ignore[arg-type]  # not all text: TypeError
+        time: str = attributes.get("time", _A_TIME)  # type: ignore[assignment]
         return (
             text.isprintable()
             and len(text) <= MAX_ATTRIBUTE_BYTES
             and attributes["specversion"] == "1.0"
             and bool(attributes["id"] and attributes["source"] and attributes["type"])
+            and datetime.fromisoformat(time).tzinfo is not None
         )
     except (KeyError, TypeError, ValueError):
         return False
