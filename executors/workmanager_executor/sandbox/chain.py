@@ -1,0 +1,175 @@
+"""Applying a prepared sandbox: first the namespaces, then, as their first process, all the rest.
+
+    zygote --fork--> intermediate: separate() --fork--> executor: settle()
+
+Only a child can be in a new pid namespace, and the zygote's double fork has a process to spare for
+that. `enter` does both for a caller that has none; it leaves a minder behind.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+from typing import List, Mapping, Sequence
+
+from . import limits, minder, namespaces, outlook, seccomp, syscalls
+from .errors import SandboxError
+from .prepared import Prepared, prepare
+from .records import ACTIVE, DEGRADED, OFF, Record
+from .steps import OPENED_FD, PARENT_FD, run
+
+EVENTS_FD = 3
+SETUP_FAILED = 71  # exit code, as in the contract with the supervisor
+
+_SIGKILL = 9  # the enums of `signal` would cost each executor some hundred KiB
+
+
+def enter(fields: Mapping[str, object]) -> List[Record]:
+    """Put this process into the sandbox that *fields* describes; before any user byte is read.
+
+    Call it in the executor's child, single-threaded, with its five descriptors in place. At level
+    full and uid the caller stays behind as the minder and this returns in its child only. The
+    environment gets TMPDIR and HOME, and the working directory is the scratch.
+
+    Returns:
+        One record for each layer: `{layer, state, detail, required}`.
+
+    Raises:
+        SandboxError: A layer that the level is made of, or that the profile requires, cannot be
+            had. The process is then half-way in and has to exit (71).
+    """
+    prepared = prepare(fields)
+    _check_descriptors()
+    _leave(prepared)
+    parent_fd = EVENTS_FD
+    if prepared.profile.has_namespaces:
+        parent_fd = minder.split(prepared.identity)
+    return _settle(prepared, parent_fd, departed=False)
+
+
+def separate(prepared: Prepared, cgroup_fds: Sequence[int] = ()) -> int:
+    """Leave the host's namespaces; the next child of this process becomes the executor.
+
+    Args:
+        cgroup_fds: Open cgroup.procs files of the executor's cgroups; this process joins them, so
+            its child is born in them, and the files are closed.
+
+    Returns:
+        A descriptor for `settle`, which has to survive the fork.
+
+    Raises:
+        SandboxError: The kernel refuses.
+    """
+    for descriptor in cgroup_fds:
+        _join(descriptor)
+    if cgroup_fds:
+        prepared.ledger.note("cgroups", ACTIVE, f"joined {len(cgroup_fds)}")
+    departure_fd = os.pidfd_open(os.getpid())
+    _leave(prepared)
+    return departure_fd
+
+
+def settle(prepared: Prepared, departure_fd: int) -> List[Record]:
+    """Apply all that is left, in the child of the process that called `separate`.
+
+    Waits for that process to end, for the parent-death signal is bound to the parent of the moment:
+    the supervisor, which adopts this process. Else as `enter`.
+    """
+    _check_descriptors()
+    return _settle(prepared, departure_fd, departed=True)
+
+
+def seal() -> None:
+    """Forbid execve: for a foreign interpreter with subprocess=deny, before its first user byte.
+
+    `settle` had to leave execve open for the step into that interpreter.
+
+    Raises:
+        SandboxError: The kernel refuses.
+    """
+    run([seccomp.seal_step()])
+
+
+def _check_descriptors() -> None:
+    """The chain counts on the numbers that the kernel gives to what it opens."""
+    try:
+        for descriptor in range(PARENT_FD):
+            os.fstat(descriptor)
+    except OSError:
+        raise SandboxError("fds", f"descriptor {descriptor} is not open") from None
+
+
+def _leave(prepared: Prepared) -> None:
+    try:
+        limits.step_back()
+    except OSError as error:
+        prepared.ledger.note("rlimits", DEGRADED, f"no precedence for others: {error}")
+    if prepared.profile.has_namespaces:
+        try:
+            namespaces.separate(prepared.profile, prepared.identity)
+        except OSError as error:
+            raise SandboxError("namespaces", str(error)) from error
+
+
+def _settle(prepared: Prepared, parent_fd: int, *, departed: bool) -> List[Record]:
+    if parent_fd != PARENT_FD:
+        os.dup2(parent_fd, PARENT_FD, inheritable=False)
+    syscalls.close_range(OPENED_FD)
+    os.umask(0o022)
+    for layer in run(prepared.tree_steps):
+        prepared.ledger.note(layer, DEGRADED, outlook.SUBSTITUTES[layer])
+    _bound(prepared)
+    _use_scratch(prepared.scratch)
+    run(prepared.shed_steps)
+    _die_with_parent(departed=departed)
+    if prepared.filter_program is not None:
+        for offset in prepared.pid_offsets:
+            struct.pack_into("=I", prepared.filter_program, offset, os.getpid())
+    run(prepared.lock_steps)
+    os.close(PARENT_FD)
+    return prepared.ledger.records()
+
+
+def _bound(prepared: Prepared) -> None:
+    try:
+        limits.apply(prepared.bounds)
+    except (OSError, ValueError) as error:
+        raise SandboxError("rlimits", str(error)) from error
+    in_force = limits.memory_in_force()
+    prepared.ledger.note("memory", DEGRADED if in_force else OFF, in_force or "no rlimit")
+
+
+def _use_scratch(path: str) -> None:
+    if path:
+        os.environ["TMPDIR"] = os.environ["HOME"] = path
+    try:
+        os.chdir(path or "/")
+    except OSError as error:
+        raise SandboxError("scratch", str(error)) from error
+
+
+def _die_with_parent(*, departed: bool) -> None:
+    """Have the kernel kill this process when its parent ends; end at once if it has ended.
+
+    getppid() is 0 in a pid namespace, so it cannot settle the race: a descriptor that the parent
+    holds does. Changes of credentials disarm the signal, so this comes after them.
+    """
+    poll = select.poll()
+    poll.register(PARENT_FD, select.POLLIN if departed else 0)
+    if departed:
+        poll.poll()
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _SIGKILL)
+    if departed:
+        poll.unregister(PARENT_FD)
+        poll.register(EVENTS_FD, 0)
+    if any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0)):
+        os._exit(SETUP_FAILED)
+
+
+def _join(cgroup_procs_fd: int) -> None:
+    try:
+        os.write(cgroup_procs_fd, b"0")
+        os.close(cgroup_procs_fd)
+    except OSError as error:
+        raise SandboxError("cgroups", str(error)) from error

@@ -1,0 +1,121 @@
+"""Resource limits: rlimits, nice and the OOM score.
+
+Without a memory cgroup the honest bound is RLIMIT_AS: RLIMIT_DATA alone misses shared mappings.
+NPROC counts per (user namespace, uid), so it is only set where one of the two is the executor's.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+_MIB = 1 << 20
+_GIB = 1 << 30
+_NICE = 5
+_OOM_SCORE = b"800"
+_PENDING_SIGNALS = 256
+_NOTHING_OF = (
+    resource.RLIMIT_MEMLOCK,
+    resource.RLIMIT_MSGQUEUE,
+    resource.RLIMIT_NICE,
+    resource.RLIMIT_RTPRIO,
+)
+
+Bound = Tuple[int, int]  # RLIMIT_ number, value
+
+
+class _Engine(NamedTuple):
+    files: int
+    processes: int
+    address_space_floor_bytes: int
+    data_headroom_bytes: int
+
+
+_ENGINES = {
+    # 96 files: a uid has 128 inotify instances, and each costs a descriptor. 2 GiB: numpy with 32
+    # threads reserves 1.24 GiB of address space (64 MiB for each malloc arena).
+    "python": _Engine(96, 64, 2 * _GIB, 0),
+    # CoreCLR reserves what RLIMIT_AS leaves and needs 128 MiB of data before it runs anything.
+    "dotnet": _Engine(256, 128, 8 * _GIB, 512 * _MIB),
+}
+
+
+def bounds_for(
+    limits: Mapping[str, Optional[int]], *, engine: str = "python", own_processes: bool = False
+) -> Tuple[Bound, ...]:
+    """Work out every rlimit.
+
+    Args:
+        limits: `memoryBytes, addressSpaceBytes, files, processes, fileSizeBytes, cpuSeconds,
+            coreBytes`; a missing or None one gets the engine's default. addressSpaceBytes 0 means
+            that a memory cgroup bounds the executor, so that address space may be reserved freely.
+        own_processes: The uid, or the user namespace, is the executor's own.
+    """
+    defaults = _ENGINES[engine]
+    found = [(number, 0) for number in _NOTHING_OF]
+    found.append((resource.RLIMIT_CORE, limits.get("coreBytes") or 0))
+    found.append((resource.RLIMIT_NOFILE, _pick(limits, "files", defaults.files)))
+    found.append((resource.RLIMIT_FSIZE, _pick(limits, "fileSizeBytes", 64 * _MIB)))
+    cpu_s = limits.get("cpuSeconds")
+    if cpu_s is not None:
+        found.append((resource.RLIMIT_CPU, cpu_s))
+    if own_processes:
+        found.append((resource.RLIMIT_NPROC, _pick(limits, "processes", defaults.processes)))
+        found.append((resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS))
+    return (*found, *_memory_bounds(limits, defaults))
+
+
+def apply(bounds: Sequence[Bound]) -> None:
+    """Set soft and hard limits; a hard limit that is lower already stays.
+
+    Raises:
+        OSError: The kernel refuses one.
+    """
+    for number, value in bounds:
+        hard = resource.getrlimit(number)[1]
+        kept = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (kept, kept))
+
+
+def memory_in_force() -> str:
+    """The rlimits that bound memory now, "" if there are none."""
+    data, space = resource.getrlimit(resource.RLIMIT_DATA), resource.getrlimit(resource.RLIMIT_AS)
+    words = []
+    if data[0] != resource.RLIM_INFINITY:
+        words.append(f"RLIMIT_DATA {data[0]}")
+    if space[0] != resource.RLIM_INFINITY:
+        words.append(f"RLIMIT_AS {space[0]}")
+    return ", ".join(words)
+
+
+def step_back() -> None:
+    """Let the kernel prefer others: nice +5, and first choice when memory runs out.
+
+    Raises:
+        OSError: There is no /proc, or it is read-only.
+    """
+    os.nice(_NICE)
+    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(score, _OOM_SCORE)
+    finally:
+        os.close(score)
+
+
+def _memory_bounds(limits: Mapping[str, Optional[int]], defaults: _Engine) -> List[Bound]:
+    memory_bytes = limits.get("memoryBytes")
+    space_bytes = limits.get("addressSpaceBytes")
+    found = []
+    if memory_bytes is not None:
+        found.append((resource.RLIMIT_DATA, memory_bytes + defaults.data_headroom_bytes))
+        if space_bytes is None:
+            space_bytes = max(defaults.address_space_floor_bytes, memory_bytes + _GIB)
+    if space_bytes:
+        found.append((resource.RLIMIT_AS, space_bytes))
+    return found
+
+
+def _pick(limits: Mapping[str, Optional[int]], name: str, default: int) -> int:
+    value = limits.get(name)
+    return default if value is None else value

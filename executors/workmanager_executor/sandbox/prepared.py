@@ -1,0 +1,132 @@
+"""What can be known before the fork: the profile checked, its chain of calls and records made.
+
+The order is the sandbox; each step was needed where it stands. The tree needs the namespaces. The
+rlimits come after the user namespace, for NPROC counts per namespace only then. The uid comes
+before the capabilities that changing it takes, no_new_privs before Landlock, which needs it, and
+seccomp last, for it forbids all of the above.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Tuple
+
+from . import capabilities, landlock, limits, mounts, namespaces, outlook, seccomp, syscalls, trees
+from .errors import SandboxError
+from .profile import PRIVATE_SCRATCH, Profile, parse
+from .records import Ledger
+
+if TYPE_CHECKING:
+    from .namespaces import Identity
+    from .steps import Step
+    from .trees import Tree
+
+_KEPT_MAX = 32  # prepared sandboxes in the zygote, some 100 KiB each
+
+
+class Prepared(NamedTuple):
+    """One executor's sandbox, ready to be applied. Never changed but in a fork's own copy."""
+
+    profile: Profile
+    identity: Identity
+    tree: Optional[Tree]
+    tree_steps: Tuple[Step, ...]
+    bounds: Tuple[limits.Bound, ...]
+    shed_steps: Tuple[Step, ...]
+    lock_steps: Tuple[Step, ...]
+    filter_program: Optional[ctypes.Array[ctypes.c_char]]
+    pid_offsets: Tuple[int, ...]  # in filter_program: where the executor's pid belongs
+    scratch: str
+    ledger: Ledger
+
+
+_KEPT: Dict[Profile, Prepared] = {}
+
+
+def prepare(fields: Mapping[str, object]) -> Prepared:
+    """Check *fields* and build the chain; in the zygote, for it is the forks' time and memory.
+
+    Raises:
+        SandboxError: The profile makes no sense, or this host lacks a layer that it demands.
+    """
+    profile = parse(fields)
+    kept = _KEPT.get(profile)
+    if kept is not None and (kept.tree is None or trees.is_current(kept.tree)):
+        return kept
+    if len(_KEPT) >= _KEPT_MAX:
+        _KEPT.clear()
+    made = _KEPT[profile] = _prepare(profile)
+    return made
+
+
+def _prepare(profile: Profile) -> Prepared:
+    abi = syscalls.landlock_abi()
+    identity = namespaces.identity_of(profile)
+    _check_host(profile, identity, abi)
+    tree = trees.plan(profile) if profile.has_namespaces else None
+    ledger = Ledger(profile.required)
+    outlook.note_all(ledger, profile, identity=identity, tree=tree, abi=abi)
+    program = _filter(profile, abi)
+    own_processes = profile.level == "full" or identity is not None
+    return Prepared(
+        profile=profile,
+        identity=identity,
+        tree=tree,
+        tree_steps=_tree_steps(profile, tree, identity),
+        bounds=limits.bounds_for(
+            dict(profile.limits), engine=profile.engine, own_processes=own_processes
+        ),
+        shed_steps=_shed_steps(profile, identity),
+        lock_steps=_lock_steps(profile, abi, program),
+        filter_program=program,
+        pid_offsets=tuple(seccomp.pid_offsets(program.raw)) if program is not None else (),
+        scratch=(PRIVATE_SCRATCH if profile.has_namespaces else profile.scratch_path) or "",
+        ledger=ledger,
+    )
+
+
+def _check_host(profile: Profile, identity: Identity, abi: int) -> None:
+    if profile.level == "none":
+        return
+    if profile.level == "uid" and identity is None:
+        raise SandboxError("uid", "another uid can only be taken by root")
+    if abi == 0 and not profile.has_namespaces:  # it is all that keeps files apart there
+        raise SandboxError("landlock", outlook.NO_LANDLOCK)
+    if profile.network == "ports" and abi < landlock.PORTS_ABI:
+        raise SandboxError("network", f"ports needs Landlock ABI 4 (kernel 6.7), here {abi}")
+
+
+def _filter(profile: Profile, abi: int) -> Optional[ctypes.Array[ctypes.c_char]]:
+    if profile.level == "none":
+        return None
+    try:
+        program = seccomp.program_for(seccomp.policy_of(profile, abi))
+    except OSError as error:
+        raise SandboxError("seccomp", str(error)) from error
+    return ctypes.create_string_buffer(program, len(program))
+
+
+def _tree_steps(profile: Profile, tree: Optional[Tree], identity: Identity) -> Tuple[Step, ...]:
+    if tree is None:
+        return ()
+    owner = identity or (os.geteuid(), os.getegid())
+    return tuple(mounts.steps(profile, tree, owner))
+
+
+def _shed_steps(profile: Profile, identity: Identity) -> Tuple[Step, ...]:
+    if profile.level == "none":
+        return ()
+    # In a user namespace of one's own one has every capability, so also that of dropping them.
+    bounding = profile.level == "full" or capabilities.can_drop_bounding_set()
+    return tuple(capabilities.steps(identity, bounding=bounding))
+
+
+def _lock_steps(
+    profile: Profile, abi: int, program: Optional[ctypes.Array[ctypes.c_char]]
+) -> Tuple[Step, ...]:
+    if program is None:
+        return ()
+    confine = landlock.steps(profile, abi) if abi > 0 else []
+    last = syscalls.seccomp_step("seccomp", program)
+    return (capabilities.no_new_privs_step(), *confine, last)
