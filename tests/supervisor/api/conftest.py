@@ -1,7 +1,9 @@
 """A real server on port 0, its clients, and small applications named once."""
 
+import tempfile
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -87,3 +89,11 @@ def net():
 @pytest.fixture
 def socket_path(tmp_path):
     return tmp_path / "wm.sock"
+
+
+@pytest.fixture
+def open_folder():
+    """Make a folder that everyone may enter; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -4,6 +4,7 @@ Each wait is bounded by `serving` (20 s); clients close what they open; ports ar
 """
 
 import os
+import socket
 import ssl
 import stat
 import struct
@@ -19,6 +20,7 @@ import trio
 import trustme
 from structlog.testing import capture_logs
 
+from workmanager.api.auth import Auth, AuthMiddleware
 from workmanager.api.listeners import Tls, parse_bind
 from workmanager.api.rest import border
 from workmanager.api.server import ServerError, ServerOptions, serve
@@ -36,6 +38,25 @@ async def test_the_peer_of_a_unix_socket_is_known(net, socket_path):
             answer = await client.get("http://x/")
     assert answer.text == f"Peer(pid={os.getpid()}, uid={os.getuid()}, gid={os.getgid()})"
     assert not socket_path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
+async def test_a_stranger_on_the_unix_socket_is_refused(net, open_folder):
+    """SO_PEERCRED has the effective user at the time of the connect; 65534 is nobody."""
+    path = open_folder / "wm.sock"
+    options = ServerOptions(binds=(), unix_socket=path, unix_socket_mode=0o666)
+    async with net.serving(AuthMiddleware(net.hello, auth=Auth()), options):
+        with socket.socket(socket.AF_UNIX) as client:
+            os.seteuid(65534)
+            try:
+                client.connect(str(path))
+            finally:
+                os.seteuid(0)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+            await stream.send_all(GET)
+            answer = await net.read_until(stream, b"}")
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"user 65534" in answer
 
 
 async def test_a_tcp_client_is_no_peer(net):
