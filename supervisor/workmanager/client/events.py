@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -57,4 +56,6 @@ def _members(data: bytes, content_type: str) -> dict[str, Any]:
 
 
 def _base64(data: bytes) -> str:
+    import base64  # rarely needed, and a command has 100 ms in all
+
     return base64.b64encode(data).decode()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workmanager.client.connection import Connection, Request, Response
 from workmanager.client.problems import (
+    ClientError,
     ConnectionLostError,
     NoSupervisorError,
     ProblemError,
@@ -91,7 +92,9 @@ class Session:
         for delay_s in RETRY_DELAYS_S if _may_repeat(call) else ():
             try:
                 return self._send_once(call)
-            except (ConnectionLostError, NoSupervisorError):
+            except (ConnectionLostError, NoSupervisorError) as error:
+                if not _may_pass(error):
+                    raise
                 time.sleep(delay_s)
         return self._send_once(call)
 
@@ -136,6 +139,12 @@ def _may_repeat(call: Call) -> bool:
     if call.is_idempotent is not None:
         return call.is_idempotent
     return call.method in ("GET", "PUT", "DELETE")
+
+
+def _may_pass(error: ClientError) -> bool:
+    """Tell whether a moment later may be better: a wrong certificate or a silent host stay so."""
+    restarting = (ConnectionRefusedError, FileNotFoundError)
+    return isinstance(error, ConnectionLostError) or isinstance(error.__cause__, restarting)
 
 
 def _with_query(call: Call) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 
 import h11
 import pytest
+import trustme
 
 EMPTY_OBJECT = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -39,7 +41,10 @@ class Scripted:
     def serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                peer, _ = self.listener.accept()
+                try:
+                    peer, _ = self.listener.accept()
+                except ssl.SSLError:  # the client did not trust us
+                    continue
                 self.connections += 1
                 threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
 
@@ -99,3 +104,21 @@ def unix_server(tmp_path):
         yield scripted
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)
+
+
+@pytest.fixture
+def tls_server(monkeypatch, tmp_path):
+    """Like `server`, behind TLS with an authority that OpenSSL is told to trust."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        with context.wrap_socket(plain, server_side=True) as listener:
+            scripted = Scripted(listener)
+            thread = threading.Thread(target=scripted.serve)
+            thread.start()
+            yield scripted
+            socket.socket.shutdown(listener, socket.SHUT_RDWR)
+        thread.join(10)

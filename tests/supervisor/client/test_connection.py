@@ -59,6 +59,19 @@ def test_unix_socket_path_is_a_target(unix_server):
     assert unix_server.asked[0].headers["host"] == "localhost"
 
 
+def test_tls_is_spoken_and_the_certificate_checked(tls_server, monkeypatch):
+    url = tls_server.url.replace("http:", "https:")
+    with WorkManagerClient(url, token="t") as wm:
+        assert wm.get_worker("a") == {}
+        assert wm.get_worker("b") == {}
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    with (
+        WorkManagerClient(url, token="t") as wm,
+        pytest.raises(NoSupervisorError, match="certificate"),
+    ):
+        wm.get_worker("a")
+
+
 def test_token_travels_as_bearer(server):
     with WorkManagerClient(server.url, token="secret") as wm:
         wm.get_worker("a")
