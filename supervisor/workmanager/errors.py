@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self
 
 
 class Reason(Enum):
@@ -54,7 +55,7 @@ class Reason(Enum):
     SHUTTING_DOWN = (503, "UNAVAILABLE")
     TASK_TIMEOUT = (504, "DEADLINE_EXCEEDED")
 
-    def __new__(cls, status: int, grpc_code: str) -> Reason:
+    def __new__(cls, status: int, grpc_code: str) -> Self:
         """Give each member its own value: many reasons share a status and must stay distinct."""
         member = object.__new__(cls)
         member._value_ = len(cls.__members__)
@@ -154,7 +155,7 @@ class TaskTimeoutError(WorkManagerError):
 
 
 class InboxFullError(WorkManagerError):
-    """A worker's inbox is at its limit; nothing was accepted. Publish again after `retry_after_s`."""
+    """An inbox is at its limit; nothing was accepted. Publish again after `retry_after_s`."""
 
     reason = Reason.INBOX_FULL
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Attributes = dict[str, str | int | bool | bytes]
 
 REQUIRED = ("id", "source", "type")
-MAX_ATTRIBUTE_BYTES = 64 * 1024  # one attribute; CloudEvents asks intermediaries for 64 KiB an event
+MAX_ATTRIBUTE_BYTES = 64 * 1024  # one attribute; CloudEvents asks for 64 KiB a whole event
 INT32 = 2**31  # CloudEvents integers are signed 32 bit
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")  # the spec says SHOULD NOT exceed 20; be liberal

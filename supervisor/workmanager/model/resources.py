@@ -13,7 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from workmanager.model.spec import WorkerSpec
-from workmanager.model.states import DesiredState, ExecutorState, TaskStatus, VersionState, WorkerState
+from workmanager.model.states import (
+    DesiredState,
+    ExecutorState,
+    TaskStatus,
+    VersionState,
+    WorkerState,
+)
 
 T = TypeVar("T")
 

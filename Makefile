@@ -1,0 +1,90 @@
+# WorkManager: `make run` shows it at work, `make test` tries everything.
+#
+# Needed: Python 3.11 or later (PYTHON=python3.12 takes another one), make, git. Everything else is
+# installed into the folder .venv on first use; a stamp file there makes later calls instant.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 5001
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PINS := --constraint constraints.txt
+NEEDS := pyproject.toml constraints.txt Makefile
+
+# Findings of flake8-async that do not fit: a routine that hands `task_status` on (114, 128), one
+# that a framework wants async (124), work after a failure that a cancellation may end (120), and a
+# loop under a time-out that may have nothing to wait for (912).
+ASYNC_RULES := --disable ASYNC114,ASYNC120,ASYNC124,ASYNC128,ASYNC912
+
+.PHONY: help run test check lint format async types layers paths bench venv constraints clean
+
+help:
+	@echo "make run         start the service with two example workers and show events handled"
+	@echo "make test        run all tests (ARGS='-k retry' for some)"
+	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
+	@echo "make bench       measure; takes up to three minutes"
+	@echo "make venv        only make the virtual environment in $(VENV)"
+	@echo "make constraints resolve the dependencies anew and pin them"
+	@echo "make clean       remove the virtual environment, caches and the state of make run"
+
+run: $(VENV)/.run
+	@$(BIN)/python docs/examples/demo.py --port $(PORT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint format async types layers paths
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+
+async: $(VENV)/.dev
+	$(BIN)/flake8-async $(ASYNC_RULES) $$(git ls-files 'supervisor/*.py')
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+# A committed file must not name a path that only one machine has.
+paths:
+	@! git grep -nIE -e '(^|[^A-Za-z0-9_.])/(home|Users)/[A-Za-z]' -e '$(CURDIR)/' -- .
+
+bench: $(VENV)/.dev
+	$(BIN)/python tests/bench $(ARGS)
+
+venv: $(VENV)/.dev
+
+$(VENV)/.run: $(NEEDS) | $(BIN)/pip
+	@echo "installing what the service needs into $(VENV)"
+	@$(PIP) install $(PINS) --build-constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(NEEDS) | $(BIN)/pip
+	@echo "installing what the service and its tests need into $(VENV)"
+	@$(PIP) install $(PINS) --build-constraint constraints.txt --editable . --group dev
+	@touch $(VENV)/.run $@
+
+$(BIN)/pip:
+	@PYTHON='$(PYTHON)' .ci/make_venv '$(VENV)'
+
+# What a fresh environment without pins holds becomes the pins; `hatchling` is there for the build.
+constraints:
+	@PYTHON='$(PYTHON)' .ci/make_venv '$(VENV)/fresh' newest
+	@$(VENV)/fresh/bin/python -m pip install --quiet --editable . --group dev hatchling
+	@{ sed -n '/^#/p' constraints.txt; \
+	   $(VENV)/fresh/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools=='; \
+	 } > $(VENV)/constraints.new
+	@mv $(VENV)/constraints.new constraints.txt
+	@rm -rf '$(VENV)/fresh'
+	@git --no-pager diff --stat -- constraints.txt
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
