@@ -16,7 +16,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from workmanager.cli.publishing import copies, publish_all
 from workmanager.cli.root import root
+from workmanager.client import WorkManagerClient, new_event
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -254,6 +256,34 @@ def test_batches_of_events(service, tmp_path):
     assert service.data(*many)["accepted"] == 2500
     service.wm("worker", "wait", "batch", "--for", "idle")
     assert service.data("worker", "get", "batch")["status"]["tasksCompleted"] == 2502
+
+
+def test_full_inbox_is_waited_for_then_told(service, tmp_path):
+    (tmp_path / "code.py").write_text(GREET)
+    (tmp_path / "w.yaml").write_text(
+        "metadata: {name: full}\n"
+        "spec: {code: {file: code.py}, triggers: [{topic: full}], inbox: {maxCount: 10},"
+        " desiredState: PAUSED}\n"
+    )
+    service.wm("worker", "apply", "-f", tmp_path / "w.yaml")
+    publish = ["event", "publish", "full", "--data", '{"name": "Ada"}', "--count"]
+    service.wm(*publish, 10)
+    refused = service.wm(*publish, 1, "--patience", "0s", code=4)
+    assert "INBOX_FULL" in refused.stderr
+    assert "again in" in refused.stderr
+
+    told = []
+
+    def resume(words):
+        told.append(words)
+        if len(told) == 1:
+            client.resume_worker("full")
+
+    with WorkManagerClient(f"{service.state}/workmanager.sock") as client:
+        events = copies(new_event({"name": "Ada"}), 5, has_own_id=False)
+        total = publish_all(client, "full", events, patience_s=LIMIT_S, on_progress=resume)
+    assert told[0].startswith("waiting: ")
+    assert total["accepted"] == 5
 
 
 def test_groups(service, tmp_path):
