@@ -139,7 +139,7 @@ class Service:
         family = self.family()
         self.process.kill()
         self._collect()
-        assert not survivors(family, ORPHAN_S)
+        check_gone(family)
 
     def stop(self):
         """SIGTERM it, wait for its end, and look at what it left."""
@@ -151,9 +151,14 @@ class Service:
         finally:
             self.process.kill()
             self._collect()
-        assert not survivors(family, ORPHAN_S)
+        check_gone(family)
         assert self.process.returncode == 0, self.lines[-20:]
-        assert not self.faults()
+        self.check()
+
+    def check(self, since=0):
+        """Its log tells of no bug."""
+        faults = [line for line in self.lines[since:] if is_fault(line)]
+        assert not faults, json.dumps(faults[:5], indent=1)[:8000]
 
     def family(self):
         """Every process that descends from it."""
@@ -164,14 +169,6 @@ class Service:
 
     def fds(self):
         return psutil.Process(self.pid).num_fds()
-
-    def faults(self, since=0):
-        """Lines that no test may cause: bugs, not refusals."""
-        return [
-            line
-            for line in self.lines[since:]
-            if line.get("event") in FAULTS or "exception" in line or "Traceback" in str(line)
-        ]
 
     def client(self):
         return Client(self.url)
@@ -197,10 +194,16 @@ class Service:
             self._news.notify_all()
 
 
-def survivors(family, timeout_s):
-    """Return those of *family* that still run after *timeout_s*."""
-    _, alive = psutil.wait_procs(family, timeout=timeout_s)
-    return [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+def is_fault(line):
+    """Tell whether a line of the log shows a bug, and not a refusal."""
+    return line.get("event") in FAULTS or "exception" in line or "Traceback" in str(line)
+
+
+def check_gone(family):
+    """None of these processes is left a second from now."""
+    _, alive = psutil.wait_procs(family, timeout=ORPHAN_S)
+    left = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not left, left
 
 
 @contextmanager
@@ -349,7 +352,7 @@ class Lab:
                 )
         finally:
             self.client.close()
-        assert not self.service.faults(self._log_start)
+        self.service.check(self._log_start)
 
 
 @dataclass

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from workmanager.dispatch import dead_letters
 from workmanager.dispatch import outcome as words
 from workmanager.dispatch.outcome import Failure, Settled
 from workmanager.model.states import TaskStatus
 from workmanager.policy.retry import Failed, GiveUp, TryAgain, decide
-from workmanager.store.rows import DeadLetterRow, RetryRow
+from workmanager.store.rows import RetryRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def end(
     if failure is not None:
         worker.last_error = f"{failure.type}: {failure.message}"[:500]
     if _is_kept(task, status):
-        _write_dead_letter(core, worker, task, reason, failure, executor, now)
+        dead_letters.keep(core, worker, task, reason, failure, executor, now)
     attributes = task.event.attributes
     error = (failure.type, failure.message[:500]) if failure else (reason, "")
     row = (
@@ -198,40 +199,5 @@ def _write_retry(
             error_type=failure.type,
             error_message=failure.message[:500],
             target_version=task.asked_version,
-        )
-    )
-
-
-def _write_dead_letter(
-    core: Core,
-    worker: WorkerDispatch,
-    task: Task,
-    reason: str,
-    failure: Failure | None,
-    executor: Executor | None,
-    now: float,
-) -> None:
-    worker.counts["dead_lettered"] += 1
-    attributes = task.event.attributes
-    failure = failure or Failure(reason, "")
-    core.ledger.put_dead_letter(
-        DeadLetterRow(
-            id=task.id,
-            worker_no=worker.no,
-            task_number=task.number,
-            topic=task.event.topic,
-            reason=reason,
-            accepted_at=task.accepted_at,
-            failed_at=now,
-            event_id=str(attributes["id"]),
-            event_type=str(attributes["type"]),
-            event_source=str(attributes["source"]),
-            wire=task.event.wire,
-            attempts=task.attempt,
-            crashes=task.crashes,
-            version=executor.version if executor else worker.version,
-            error_type=failure.type,
-            error_message=failure.message,
-            error_traceback=failure.traceback,
         )
     )

@@ -178,6 +178,7 @@ def _fit(core: Core, worker: WorkerDispatch, tasks: list[Task]) -> list[Task]:
     if not late:
         return tasks
     gone = {task.number for task in late if _over(core, worker, task, now)}
+    core.ledger.flush()
     return [task for task in tasks if task.number not in gone]
 
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from workmanager.dispatch.worker import WorkerDispatch
 
 
-def offer(core: Core, event: StoredEvent, *, producer: WorkerDispatch | None = None) -> int:
+def offer(
+    core: Core,
+    event: StoredEvent,
+    *,
+    producer: WorkerDispatch | None = None,
+    dedupe: bool = True,
+) -> int:
     """Accept an output event for every worker that consumes its topic; returns how many do.
 
     Outputs are never refused: the work that made them is done. A consumer whose inbox is full
@@ -29,7 +35,7 @@ def offer(core: Core, event: StoredEvent, *, producer: WorkerDispatch | None = N
         if producer is not None:
             producer.counts["unrouted"] += 1
         return 0
-    accepted, _ = accept_for(core, event, targets, now=core.now, external=False)
+    accepted, _ = accept_for(core, event, targets, now=core.now, external=False, dedupe=dedupe)
     if producer is not None:
         for target in targets:
             if target.spec.inbox.on_full == "pause" and target.is_full():
@@ -45,13 +51,14 @@ def accept_for(
     *,
     now: float,
     external: bool,
+    dedupe: bool = True,
 ) -> tuple[list[Task], int]:
     """Put deliveries of *event* into the open commit; returns their tasks and the duplicates."""
     key = b""
     fresh: list[WorkerDispatch] = []
     for worker in targets:
         worker.assigned = 0
-        if worker.dedupe is not None:
+        if dedupe and worker.dedupe is not None:
             if not key:
                 attributes = event.attributes
                 key = event_key(str(attributes["source"]), str(attributes["id"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,10 +19,11 @@ from workmanager.store import queries, statements
 from workmanager.store.rows import RetryRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from workmanager.service.operations import Running
+    from workmanager.service.operations import Operations, Running
     from workmanager.store.rows import DeadLetterRow
+    from workmanager.supervisor import Supervisor
 
 CHUNK = 200  # dead letters that go back in one commit
 
@@ -35,6 +38,10 @@ class Wanted:
 
 class DeadLetterCalls(Calls):
     """Dead letters."""
+
+    def __init__(self, supervisor: Supervisor, operations: Operations) -> None:
+        super().__init__(supervisor, operations)
+        self._going = trio.Lock()  # from looking at dead letters to the commit that deletes them
 
     async def list_dead_letters(
         self,
@@ -117,12 +124,13 @@ class DeadLetterCalls(Calls):
         """Delete dead letters for good."""
         wanted = self._wanted(ids, worker, reason, error_type, event_type)
         count = 0
-        while rows := await self._next(wanted, set()):
-            gone = statements.delete_dead_letters(row.id for row in rows)
-            await self._sup.core.ledger.commit(gone)
-            count += len(rows)
-            if wanted.ids is not None:
-                break
+        async with aclosing(self._pages(wanted, CHUNK)) as pages:
+            async for some in pages:
+                async with self._going:
+                    left = await self._still_there(some)
+                    gone = statements.delete_dead_letters(row.id for row in left)
+                    await self._sup.core.ledger.commit(gone)
+                count += len(left)
         return RedriveResult(count=count)
 
     # -- inside ------------------------------------------------------------------------------
@@ -130,55 +138,69 @@ class DeadLetterCalls(Calls):
     async def _redrive_all(
         self, operation: Running, wanted: Wanted, version: str, max_rate: float | None
     ) -> None:
-        count, skipped = 0, set[str]()
+        count = 0
         chunk = CHUNK if max_rate is None else max(1, min(CHUNK, int(max_rate / 10)))
         operation.result = {"count": 0}
-        while rows := await self._next(wanted, skipped):
-            for start in range(0, len(rows), chunk):
-                some = rows[start : start + chunk]
-                went = await self._redrive(some, version)
-                skipped |= {row.id for row in some} - went
-                count += len(went)
+        async with aclosing(self._pages(wanted, chunk)) as pages:
+            async for some in pages:
+                count += await self._redrive(some, version)
                 operation.progress = f"{count} went back"
                 operation.result = {"count": count}
                 if max_rate is not None:
                     await trio.sleep(len(some) / max_rate)
-            if wanted.ids is not None:
-                break
 
-    async def _redrive(self, rows: Sequence[DeadLetterRow], version: str) -> set[str]:
-        """Put *rows* back in one commit; returns the ids of those whose worker still exists."""
+    async def _redrive(self, rows: Sequence[DeadLetterRow], version: str) -> int:
+        """Put *rows* back in one commit, those that still are there and whose worker exists."""
         ledger = self._sup.core.ledger
-        ledger.check()
-        went: set[str] = set()
-        for row in rows:
-            worker = self._sup.core.workers.get(row.worker_no)
-            if worker is None:
-                continue
-            event = StoredEvent(row.topic, row.wire)
-            task: Task = ledger.accept(event, [row.worker_no], external=True)[0]
-            if version and version != worker.version:
-                task.asked_version, task.has_row = version, True
-                ledger.put_retry(_towards(task, version))
-            worker.pending += 1
-            worker.pending_bytes += task.size_bytes
-            went.add(row.id)
-        if went:
-            await ledger.commit(statements.delete_dead_letters(went))
-        return went
+        went: list[str] = []
+        async with self._going:
+            for row in await self._still_there(rows):
+                worker = self._sup.core.workers.get(row.worker_no)
+                if worker is None:
+                    continue
+                event = StoredEvent(row.topic, row.wire)
+                task: Task = ledger.accept(event, [row.worker_no], external=True)[0]
+                task.asked_version = version if version != worker.version else ""
+                worker.pending += 1
+                worker.pending_bytes += task.size_bytes
+                went.append(row.id)
+            if went:
+                await ledger.commit(statements.delete_dead_letters(went))
+        return len(went)
 
-    async def _next(self, wanted: Wanted, skipped: set[str]) -> list[DeadLetterRow]:
+    async def _pages(self, wanted: Wanted, size: int) -> AsyncGenerator[list[DeadLetterRow], None]:
+        """Give the wanted dead letters, oldest first; none that is given up from now on."""
         if wanted.ids is not None:
-            ids = wanted.ids
-            found = await self._read(
-                lambda db: [queries.get_dead_letter(db, dead_letter) for dead_letter in ids]
-            )
-            return [row for row in found if row is not None]
-        limit = CHUNK + len(skipped)
-        rows = await self._read(
-            lambda db: queries.list_dead_letters(db, wanted.filter, limit=limit)
+            for start in range(0, len(wanted.ids), size):
+                yield await self._by_id(wanted.ids[start : start + size])
+            return
+        until, after = time.time(), (0.0, "")
+        while True:
+            rows = await self._page(wanted.filter, size, until, after)
+            if not rows:
+                return
+            yield rows
+            after = (rows[-1].failed_at, rows[-1].id)
+
+    async def _page(
+        self, wanted: queries.DeadLetterFilter, size: int, until: float, after: queries.TimeKey
+    ) -> list[DeadLetterRow]:
+        return await self._read(
+            lambda db: queries.oldest_dead_letters(db, wanted, limit=size, until=until, after=after)
         )
-        return [row for row in rows if row.id not in skipped]
+
+    async def _still_there(self, rows: Sequence[DeadLetterRow]) -> list[DeadLetterRow]:
+        """Return those of *rows* that nobody has redriven or purged meanwhile.
+
+        Raises:
+            StoreError: The store refuses writes.
+        """
+        self._sup.core.ledger.check()
+        return await self._by_id([row.id for row in rows])
+
+    async def _by_id(self, ids: Sequence[str]) -> list[DeadLetterRow]:
+        found = await self._read(lambda db: [queries.get_dead_letter(db, one) for one in ids])
+        return [row for row in found if row is not None]
 
     def _wanted(
         self,

@@ -105,6 +105,30 @@ def list_dead_letters(
     )
 
 
+def oldest_dead_letters(
+    connection: sqlite3.Connection,
+    wanted: DeadLetterFilter,
+    *,
+    limit: int,
+    until: float,
+    after: TimeKey = (0.0, ""),
+) -> list[DeadLetterRow]:
+    """Return up to *limit* dead letters, oldest first, none of them given up after *until*.
+
+    Args:
+        connection: From `Store.read`.
+        wanted: Which.
+        limit: Rows of a page.
+        until: Unix seconds; what is given up again while one goes on is not met twice.
+        after: `(failed_at, id)` of the last one of the page before.
+    """
+    where, params = _dead_letters(wanted)
+    where += " AND failed_at <= ? AND (failed_at, id) > (?, ?)"
+    return DEAD_LETTERS.all(
+        connection, f"{where} ORDER BY failed_at, id LIMIT ?", *params, until, *after, limit
+    )
+
+
 def count_dead_letters(connection: sqlite3.Connection) -> dict[int, int]:
     """Return the number of dead letters by worker number."""
     text = "SELECT worker_no, count(*) FROM dead_letter GROUP BY worker_no"
