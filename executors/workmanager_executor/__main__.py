@@ -8,9 +8,14 @@ of the worker holds what the worker's interpreter put there and nothing else.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
+
+TYPE_CHECKING = False  # not from typing: nothing more than needed is loaded before the hooks
+if TYPE_CHECKING:
+    from typing import Callable, Dict, List
+
+    ForkHooks = List[Dict[str, Callable[[], object]]]
 
 PACKAGE = "workmanager_executor"
 PRIVATE_MSGPACK = "_workmanager_msgpack"  # read by packing.py
@@ -29,6 +34,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 3 + needs_seal or arguments[0] not in ROLES or arguments[1] != "--msgpack":
         sys.exit(USAGE)
     role, _, folder = arguments[:3]
+    fork_hooks = hold_fork_hooks() if role == "zygote" else None
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
     if not _has_own_msgpack():
@@ -36,7 +42,22 @@ def main(arguments: list[str]) -> None:
     register(PACKAGE, here)
     if needs_seal:
         importlib.import_module(PACKAGE + ".sandbox").seal()
-    importlib.import_module(PACKAGE + "." + role).main()
+    if fork_hooks is None:
+        importlib.import_module(PACKAGE + ".executor").main()
+    else:
+        importlib.import_module(PACKAGE + ".zygote").main(fork_hooks)
+
+
+def hold_fork_hooks() -> ForkHooks:
+    """Keep modules from registering what runs at each fork; return what they would have.
+
+    The hooks of threading, logging and random cost a millisecond and 600 KiB of unshared pages at
+    each of the two forks of an executor, to reset locks that a single-threaded zygote never holds.
+    The executor registers them for forks of its own, see `process.py`.
+    """
+    held: ForkHooks = []
+    os.register_at_fork = lambda **hooks: held.append(hooks)
+    return held
 
 
 def register(name: str, folder: str) -> None:
@@ -45,6 +66,8 @@ def register(name: str, folder: str) -> None:
     Raises:
         OSError: There is no package in that folder.
     """
+    import importlib.util  # loads threading from 3.12 on, so after the hooks are held back
+
     path = os.path.join(folder, "__init__.py")
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[folder])
     if spec is None or spec.loader is None:

@@ -36,6 +36,11 @@ class Waker:
         with contextlib.suppress(BlockingIOError):  # it is readable already
             os.write(self._write_fd, b"\0")
 
+    def close(self) -> None:
+        """Give both descriptors back."""
+        os.close(self.read_fd)
+        os.close(self._write_fd)
+
     def clear(self) -> None:
         """Make `read_fd` unreadable again."""
         os.read(self.read_fd, 4096)

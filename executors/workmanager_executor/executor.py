@@ -50,40 +50,50 @@ class Channels:
     outbox: Outbox
     side_thread: SideThread
     logs: LogSink
+    waker: Waker
 
 
 def main() -> NoReturn:
     """Run the executor on descriptors 3 and 4, already set up and greeted with HELLO."""
     try:
-        code = _live(open_channels())
+        _prepare_interpreter()
+        channels = open_channels(EVENTS_FD, CONTROL_FD)
+        channels.side_thread.start()
+        code = live(channels)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a callback comes out here
         end_because_of(error)
     end(code, "")
 
 
-def open_channels() -> Channels:
-    """Take the two descriptors over and start the side thread."""
-    for fd in (EVENTS_FD, CONTROL_FD):
+def open_channels(events_fd: int, control_fd: int) -> Channels:
+    """Take the two descriptors over; log lines go to *control_fd* from now on."""
+    for fd in (events_fd, control_fd):
         os.set_inheritable(fd, False)
-    events, control = FrameWriter(EVENTS_FD), FrameWriter(CONTROL_FD)
+    events, control = FrameWriter(events_fd), FrameWriter(control_fd)
     logs = capture_output()
     logs.connect(control)
     waker = Waker()
     outbox = Outbox(events, waker.wake)
     return Channels(
         events=events,
-        reader=FrameReader(EVENTS_FD),
+        reader=FrameReader(events_fd),
         control=control,
         outbox=outbox,
         side_thread=SideThread(
-            FrameReader(CONTROL_FD), control, events_fd=EVENTS_FD, outbox=outbox, waker=waker
+            FrameReader(control_fd), control, events_fd=events_fd, outbox=outbox, waker=waker
         ),
         logs=logs,
+        waker=waker,
     )
 
 
-def _live(channels: Channels) -> int:
-    _prepare_interpreter(channels)
+def live(channels: Channels) -> int:
+    """Load, run until drained, say BYE; return the exit code.
+
+    Raises:
+        ProtocolError: The supervisor sent what it may not.
+        OSError: It has gone.
+    """
     job = _read_job(channels.reader)
     channels.logs.limit_bytes = job.log_limit_bytes
     try:
@@ -108,14 +118,13 @@ def _live(channels: Channels) -> int:
     return EXIT_DRAINED
 
 
-def _prepare_interpreter(channels: Channels) -> None:
+def _prepare_interpreter() -> None:
     gc.enable()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     sys.argv[:] = [FILE_NAME]
     folders = os.environ.get("PYTHONPATH", "")  # isolated mode ignores what the worker asked for
     sys.path[:0] = [folder for folder in folders.split(os.pathsep) if folder]
     faulthandler.enable(2)
-    channels.side_thread.start()
 
 
 def _read_job(reader: FrameReader) -> Job:

@@ -50,8 +50,8 @@ class LogSink:
         self._control: FrameWriter | None = None
         self._outside = LogBook()
 
-    def connect(self, control: FrameWriter) -> None:
-        """Send lines to *control* from now on; before, they go to the real stderr."""
+    def connect(self, control: FrameWriter | None) -> None:
+        """Send lines to *control* from now on; while there is none, to the real stderr."""
         self._control = control
 
     def line(self, attempt: Attempt | None, level: str, text: str) -> None:

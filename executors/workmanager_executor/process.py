@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import posix
+import random
 import resource
 import select
 import sys
@@ -27,8 +29,11 @@ from workmanager_executor.writer import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Callable, Dict, List
 
     from workmanager_executor.spawning import Limits, SpawnRequest
+
+    ForkHooks = List[Dict[str, Callable[[], object]]]  # arguments of os.register_at_fork
 
 EVENTS_FD = 3
 CONTROL_FD = 4
@@ -53,11 +58,14 @@ class SetupError(Exception):
     """The process cannot be set up as asked; it ends with `EXIT_SETUP` and says why on stderr."""
 
 
-def become_executor(request: SpawnRequest, descriptors: Sequence[int], forked_by: int) -> NoReturn:
+def become_executor(
+    request: SpawnRequest, descriptors: Sequence[int], *, forked_by: int, fork_hooks: ForkHooks
+) -> NoReturn:
     """Turn this fresh child of process *forked_by* into the executor of *request*."""
     try:
         _take_descriptors(descriptors)
         _set_up(request, forked_by)
+        _catch_up_with_fork(fork_hooks)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the zygote's loop
         os.write(2, f"executor set-up failed: {type(error).__name__}: {error}\n".encode())
         os._exit(EXIT_SETUP)
@@ -77,8 +85,20 @@ def _set_up(request: SpawnRequest, forked_by: int) -> None:
     linux.die_with_parent()
     if _has_hung_up(EVENTS_FD):  # the supervisor died before the signal was armed
         os._exit(EXIT_PROTOCOL)
-    layers = _enter_sandbox(request.sandbox)
+    layers = _enter_sandbox(request)
     _say_hello(request, layers)
+
+
+def _catch_up_with_fork(hooks: ForkHooks) -> None:
+    """Do what the held back hooks would have done, as far as it matters, and put them in place.
+
+    They reset locks that a single-threaded zygote never holds. What matters is the random state,
+    which all executors would share, and the hooks themselves, for forks of user code.
+    """
+    random.seed()
+    os.register_at_fork = posix.register_at_fork
+    for arguments in hooks:
+        os.register_at_fork(**arguments)
 
 
 def _take_descriptors(descriptors: Sequence[int]) -> None:
@@ -152,12 +172,21 @@ def _has_hung_up(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _enter_sandbox(profile: dict[str, object]) -> list[object]:
-    if not profile:
+def _enter_sandbox(request: SpawnRequest) -> list[object]:
+    if not request.sandbox:
         return []
     from workmanager_executor import sandbox
 
+    profile = dict(request.sandbox)
+    if request.python is not None:  # it may have to load our msgpack, see __main__.py
+        paths = profile.get("readPaths")
+        given = list(paths) if isinstance(paths, list) else []
+        profile["readPaths"] = [*given, os.path.join(_msgpack_folder(), "msgpack")]
     return list(sandbox.enter(profile))
+
+
+def _msgpack_folder() -> str:
+    return sys.argv[-1]  # of the zygote's own command line
 
 
 def _say_hello(request: SpawnRequest, layers: list[object]) -> None:
@@ -176,7 +205,7 @@ def _needs_seal(profile: dict[str, object]) -> bool:
 def _execute_foreign(python: str, needs_seal: bool) -> NoReturn:
     """Replace this process by *python*, which runs the same executor with nothing of ours in it."""
     main_path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    arguments = [python, "-I", main_path, "executor", *sys.argv[2:4]]
+    arguments = [python, "-I", main_path, "executor", "--msgpack", _msgpack_folder()]
     arguments += ["--seal"] if needs_seal else []
     try:
         # The sandbox may have changed the environment, so it is not the request's any more.

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Limits = Dict[str, int]
 
 DESCRIPTORS = 4
+MAX_REPLY_BYTES = 4096  # PIPE_BUF: a write of that size is never split, pipe(7)
+MAX_ERROR_CHARS = 500
+MAX_ID_CHARS = 200
 LIMIT_NAMES = frozenset(
     ("memoryBytes", "files", "processes", "fileSizeBytes", "cpuSeconds", "coreBytes")
 )
@@ -67,7 +70,7 @@ def parse_request(message: bytes, descriptor_count: int) -> SpawnRequest:
     if not isinstance(fields, dict):
         raise RequestError("request is not a map")
     request_id = fields.get("id")
-    if not isinstance(request_id, str):
+    if not isinstance(request_id, str) or len(request_id) > MAX_ID_CHARS:
         raise RequestError("request has no id")
     try:
         return _checked(request_id, fields, descriptor_count)

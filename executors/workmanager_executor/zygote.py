@@ -4,14 +4,21 @@ It is started first, with an empty environment, so nothing of the supervisor's s
 can reach an executor; what handlers usually import is loaded and frozen once, so forks share it.
 
     zygote --fork--> intermediate --fork--> executor
-                     writes the pid, exits   adopted by the supervisor (its subreaper)
+                     writes the reply,       adopted by the supervisor (its subreaper)
+                     exits
 
-The reply is sent when the intermediate has been reaped: only then is the executor the supervisor's
-own child, and a reply means that it can be waited for. Only a child that is exiting is waited for.
+The reply is sent on when the intermediate has been reaped: only then is the executor the
+supervisor's own child, and a reply means that it can be waited for. Only a child that is exiting is
+waited for.
+
+A request may hold secrets of its worker, and whatever the zygote has in memory is inherited by all
+later executors. So the zygote does not look into a request: the intermediate reads it from a buffer
+that the zygote wipes right after the fork.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import gc
 import importlib
@@ -19,30 +26,37 @@ import os
 import select
 import signal
 import socket
-import struct
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from workmanager_executor import linux
+from workmanager_executor.intermediate import run_intermediate
 from workmanager_executor.logs import capture_output
 from workmanager_executor.packing import pack
-from workmanager_executor.process import become_executor
-from workmanager_executor.spawning import DESCRIPTORS, RequestError, SpawnRequest, parse_request
+from workmanager_executor.rehearsal import rehearse
+from workmanager_executor.spawning import DESCRIPTORS, MAX_REPLY_BYTES
+
+if TYPE_CHECKING:
+    from workmanager_executor.process import ForkHooks
 
 SUPERVISOR_FD = 3
-MAX_REQUEST_BYTES = 1024 * 1024  # the kernel's socket buffer is the tighter bound
+MAX_REQUEST_BYTES = 256 * 1024  # the kernel's socket buffer is about as large
 PRELOADED = (
     *("asyncio", "collections.abc", "concurrent.futures", "contextlib", "dataclasses"),
     *("datetime", "decimal", "enum", "faulthandler", "functools", "hashlib", "inspect"),
     *("itertools", "json", "linecache", "logging", "math", "os.path", "pathlib", "random"),
     *("re", "threading", "time", "traceback", "typing", "uuid"),
-    "workmanager_executor.executor",
 )
 
-_PID = struct.Struct("=i")
+_ANCILLARY_BYTES = socket.CMSG_SPACE((DESCRIPTORS + 1) * array.array("i").itemsize)
+_CUT_SHORT = socket.MSG_TRUNC | socket.MSG_CTRUNC
 
 
-def main() -> NoReturn:
-    """Serve spawn requests until the supervisor's end of the socket closes."""
+def main(fork_hooks: ForkHooks) -> NoReturn:
+    """Serve spawn requests until the supervisor's end of the socket closes.
+
+    Args:
+        fork_hooks: What would have to run at each fork; held back, see `__main__`.
+    """
     _keep_standard_descriptors_open()
     for name in PRELOADED:
         importlib.import_module(name)
@@ -50,19 +64,23 @@ def main() -> NoReturn:
     capture_output()
     linux.use_one_malloc_arena()
     linux.set_process_name("wm-zygote")
+    rehearse()
+    gc.unfreeze()  # rehearse() froze its own garbage
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=SUPERVISOR_FD) as sock:
-        Zygote(sock).serve()
+        Zygote(sock, fork_hooks).serve()
     os._exit(0)
 
 
 class Zygote:
     """Serves one supervisor on a SEQPACKET socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, fork_hooks: ForkHooks) -> None:
         self._sock = sock
-        self._pending: dict[int, tuple[int, str]] = {}  # pipe -> intermediate, request id
+        self._fork_hooks = fork_hooks
+        self._request = bytearray(MAX_REQUEST_BYTES)
+        self._pending: dict[int, int] = {}  # pipe -> intermediate
         self._poll = select.poll()
 
     def serve(self) -> None:
@@ -76,76 +94,57 @@ class Zygote:
                     return
 
     def _serve_one(self) -> bool:
-        """Take one message; False when the supervisor has gone."""
-        message, descriptors, flags, _ = socket.recv_fds(
-            self._sock, MAX_REQUEST_BYTES, DESCRIPTORS + 1, socket.MSG_CMSG_CLOEXEC
+        """Take one request; False when the supervisor has gone."""
+        size, ancillary, flags, _ = self._sock.recvmsg_into(
+            [self._request], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
         )
-        if not message and not descriptors:
+        descriptors = _descriptors_in(ancillary)
+        if size == 0 and not descriptors:
             return not _has_peer_gone(self._sock)
-        refused: RequestError | None = None
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                raise RequestError("request is too large or has too many descriptors")
-            self._spawn(parse_request(message, len(descriptors)), descriptors)
-        except RequestError as error:
-            refused = error
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if refused is not None:
-            self._reply(refused.request_id, error=str(refused))
+            self._fork(size, descriptors, is_cut_short=bool(flags & _CUT_SHORT))
+        except OSError as error:
+            self._reply(pack({"id": None, "error": f"cannot fork: {error.strerror}"}))
+        finally:
+            self._request[:size] = bytes(size)
+            for descriptor in descriptors:
+                os.close(descriptor)
         return True
 
-    def _spawn(self, request: SpawnRequest, descriptors: list[int]) -> None:
-        try:
-            read_end, write_end = os.pipe()
-        except OSError as error:
-            raise RequestError(f"cannot make a pipe: {error.strerror}", request.id) from None
+    def _fork(self, size: int, descriptors: list[int], *, is_cut_short: bool) -> None:
+        read_end, write_end = os.pipe()
         try:
             pid = os.fork()
-        except OSError as error:
+        except OSError:
             os.close(read_end)
             os.close(write_end)
-            raise RequestError(f"cannot fork: {error.strerror}", request.id) from None
+            raise
         if pid == 0:
-            _run_intermediate(request, descriptors, write_end)
+            request = None if is_cut_short else bytes(self._request[:size])
+            run_intermediate(request, descriptors, write_end, self._fork_hooks)
         os.close(write_end)
-        self._pending[read_end] = (pid, request.id)
+        self._pending[read_end] = pid
         self._poll.register(read_end, 0)  # wakes at the hang-up only
 
     def _finish(self, read_end: int) -> None:
-        """Reap an intermediate that is exiting, its pipe has closed, and answer its request."""
+        """Reap an intermediate that is exiting, its pipe has closed, and pass on what it said."""
         self._poll.unregister(read_end)
-        intermediate, request_id = self._pending.pop(read_end)
-        told = os.read(read_end, 4096)
+        reply = os.read(read_end, MAX_REPLY_BYTES)
         os.close(read_end)
-        os.waitpid(intermediate, 0)
-        self._answer(request_id, told)
+        os.waitpid(self._pending.pop(read_end), 0)
+        self._reply(reply or pack({"id": None, "error": "an intermediate process died"}))
 
-    def _answer(self, request_id: str, told: bytes) -> None:
-        pid = _PID.unpack_from(told)[0] if len(told) >= _PID.size else 0
-        if pid > 0:
-            self._reply(request_id, pid=pid)
-        else:
-            reason = told[_PID.size :].decode("utf-8", "replace")
-            self._reply(request_id, error=reason or "intermediate process died")
-
-    def _reply(self, request_id: str | None, **fields: object) -> None:
+    def _reply(self, reply: bytes) -> None:
         with contextlib.suppress(OSError):  # the supervisor has gone; the next read says so
-            self._sock.send(pack({"id": request_id, **fields}))
+            self._sock.send(reply)
 
 
-def _run_intermediate(request: SpawnRequest, descriptors: list[int], write_end: int) -> NoReturn:
-    """Fork the executor, tell its pid and exit, so that the executor is adopted."""
-    try:
-        own_pid = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            become_executor(request, descriptors, own_pid)
-        os.write(write_end, _PID.pack(pid))
-    except OSError as error:
-        os.write(write_end, _PID.pack(0) + f"cannot fork: {error.strerror}".encode())
-    finally:
-        os._exit(0)
+def _descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return list(descriptors)
 
 
 def _take_own_session() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
+from harness import job
 
 CODE = """
 import sys, os
@@ -145,3 +146,15 @@ def test_interpreter_that_is_none_ends_without_load(zygote):
         executor.events.expect("hello")
         assert executor.events.receive() is None
         assert executor.wait() == 1
+
+
+def test_other_interpreter_runs_inside_the_sandbox_which_is_then_sealed(zygote, bare_venv):
+    profile = {"level": "basic", "python": [str(bare_venv), sys.base_prefix]}
+    with zygote.spawn(python=str(bare_venv / "bin/python"), sandbox=profile) as executor:
+        hello = executor.events.receive()
+        if hello is None:
+            pytest.skip(f"no sandbox here: {executor.read_stderr()}")
+        code = "import os\ndef process(event): os.execv('/bin/true', ['true'])"
+        executor.events.send("load", job(code))
+        executor.events.expect("ready")
+        assert executor.run_one()[4][0] == "PermissionError"

@@ -209,10 +209,62 @@ def test_malformed_request_is_answered_with_the_reason(zygote, change, message):
     ],
 )
 def test_garbage_is_answered_and_survived(zygote, body, descriptors, request_id, message):
-    zygote.post(body, [0] * descriptors)
+    zygote.post(body, [1] * descriptors)
     assert message in zygote.reply(request_id)["error"]
     with zygote.spawn() as executor:
         executor.events.expect("hello")
+
+
+def test_secrets_of_one_worker_are_not_inherited_by_the_next(zygote):
+    """What the zygote has in memory, every later executor has."""
+    with zygote.spawn(env={"TOKEN": "s3cret-of-the-first"}) as first:
+        first.events.expect("hello")
+    with zygote.spawn(env={"HINT": "of-the-first"}) as second:
+        second.ready(SEARCH_OWN_MEMORY)
+        assert json.loads(second.run_one("s3cret")[3][0][5]) == []
+
+
+SEARCH_OWN_MEMORY = """
+import re
+def process(event):
+    wanted = event.data.encode() + b"-" + b"of"  # never whole in this process
+    found = []
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+        for line in maps:
+            start, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if " rw-p " not in line:
+                continue
+            memory.seek(start)
+            for match in re.finditer(wanted[:6] + b"[-]of-the", memory.read(end - start)):
+                found.append(line)
+    return found
+"""
+
+
+def test_random_numbers_differ_between_executors(zygote):
+    numbers = set()
+    for _ in range(3):
+        with zygote.spawn() as executor:
+            executor.ready("import random\ndef process(event): return random.random()")
+            numbers.add(executor.run_one()[3][0][5])
+    assert len(numbers) == 3
+
+
+def test_user_code_that_forks_has_the_usual_hooks(executor):
+    executor.ready(
+        "import os, random, threading\n"
+        "def process(event):\n"
+        "    read, write = os.pipe()\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        alone = threading.active_count() == 1\n"
+        "        os.write(write, f'{alone} {random.random()}'.encode()); os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "    return [os.read(read, 100).decode(), f'True {random.random()}']"
+    )
+    child, parent = json.loads(executor.run_one()[3][0][5])
+    assert child.startswith("True ")
+    assert child != parent
 
 
 def test_empty_message_is_not_taken_for_the_end(zygote):
