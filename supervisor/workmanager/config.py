@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from workmanager.errors import Fault, InvalidArgumentError
 from workmanager.model.units import Duration, Size
@@ -15,6 +15,7 @@ from workmanager.model.units import Duration, Size
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAX_PORT = 65_535
 PREFIX = "WORKMANAGER_"
 SYSTEM_CONFIG = Path("/etc/workmanager/config.toml")
 IGNORED_VARIABLES = frozenset({"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFIG", "OUTPUT"})
@@ -56,6 +57,14 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_worker_lines: bool = True
     sandbox_level: Literal["auto", "uid", "full", "basic", "none"] = "auto"
+
+    @field_validator("bind")
+    @classmethod
+    def _bind_is_an_address(cls, text: str) -> str:
+        host, _, port = text.rpartition(":")
+        if text != "none" and not (host and port.isdigit() and int(port) <= MAX_PORT):
+            raise ValueError(f"must be HOST:PORT or none, not {text!r}")
+        return text
 
     @property
     def socket_path(self) -> Path | None:

@@ -24,7 +24,7 @@ import trio
 from pydantic import ValidationError
 
 from workmanager.brokers.embedded import EmbeddedBroker
-from workmanager.dispatch import intake, routing
+from workmanager.dispatch import finish, intake, routing
 from workmanager.dispatch.core import Core
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.ledger import Ledger
@@ -38,7 +38,7 @@ from workmanager.lifecycle.launch import Launcher
 from workmanager.lifecycle.record import WorkerRecord
 from workmanager.lifecycle.upkeep import look_after
 from workmanager.policy.dedupe import split_keys
-from workmanager.store import statements
+from workmanager.store import queries, statements
 from workmanager.store.open import open_store
 from workmanager.store.recovery import recover
 from workmanager.store.trim import Retention
@@ -179,6 +179,7 @@ class Supervisor:
             record.versions = versions.get(row.no, {})
             self.declare(self._add(record))
         tasks = self._restore_tasks(recovered)
+        await self.count_dead_letters()
         for at, number, keys in recovered.dedupe:
             worker = self.core.workers.get(number)
             if worker is not None and worker.dedupe is not None:
@@ -264,6 +265,8 @@ class Supervisor:
         dispatch.configure(keeper.record.spec)
         self._join_group(dispatch)
         self.core.broker.subscribe(dispatch)
+        if not dispatch.is_full():
+            finish.unblock(dispatch)
         keeper.wake()
         pump(self.core, dispatch)
 
@@ -277,6 +280,9 @@ class Supervisor:
         self.core.workers.pop(dispatch.no, None)
         for inbox in (dispatch.inbox, *dispatch.sides.values()):
             intake.drop(self.core, list(inbox.tasks()))
+        finish.unblock(dispatch)
+        for consumer in dispatch.blocked_by:
+            consumer.blocks.discard(dispatch)
         self.keepers.pop(keeper.record.uid, None)
         self.logbook.forget(keeper.record.name)
         self.core.ledger.flush()
@@ -325,6 +331,12 @@ class Supervisor:
     def _pump_all(self) -> None:
         for worker in list(self.core.workers.values()):
             pump(self.core, worker)
+
+    async def count_dead_letters(self) -> None:
+        """Take the number of dead letters of each worker from the store."""
+        counts = await self.store.read(queries.count_dead_letters)
+        for number, worker in self.core.workers.items():
+            worker.dead_letters = counts.get(number, 0)
 
     # -- orphans -----------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ def keep(
 ) -> None:
     """Keep *task* as a dead letter, and publish it if its worker has a topic for that."""
     worker.counts["dead_lettered"] += 1
+    worker.dead_letters += 1
     attributes = task.event.attributes
     failure = failure or Failure(reason, "")
     row = DeadLetterRow(

@@ -92,8 +92,8 @@ class Task:
 
     @property
     def id(self) -> str:
-        """The task's id as the API shows it."""
-        return f"{self.number:x}"
+        """The task's id as the API shows it; a dry run has none, it leaves no trace."""
+        return f"{self.number:x}" if self.number > 0 else "dry-run"
 
     @property
     def size_bytes(self) -> int:

@@ -53,6 +53,7 @@ class WorkerDispatch:
         self.lock: HostLock | None = None
         self.counts: Counter[str] = Counter()
         self.busy_us = 0
+        self.dead_letters = 0  # that are kept now
         self.pending = 0  # deliveries accepted but not durable yet
         self.pending_bytes = 0
         self.assigned = 0  # routed to it by a call that has not accepted them yet

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from workmanager.dispatch import finish
 from workmanager.dispatch.task import StoredEvent, Task
 from workmanager.errors import Fault, InvalidArgumentError, NotFoundError, Reason
 from workmanager.model.resources import DeadLetter, Operation, Page, RedriveResult
@@ -131,6 +132,7 @@ class DeadLetterCalls(Calls):
                     gone = statements.delete_dead_letters(row.id for row in left)
                     await self._sup.core.ledger.commit(gone)
                 count += len(left)
+        await self._sup.count_dead_letters()
         return RedriveResult(count=count)
 
     # -- inside ------------------------------------------------------------------------------
@@ -148,6 +150,7 @@ class DeadLetterCalls(Calls):
                 operation.result = {"count": count}
                 if max_rate is not None:
                     await trio.sleep(len(some) / max_rate)
+        await self._sup.count_dead_letters()
 
     async def _redrive(self, rows: Sequence[DeadLetterRow], version: str) -> int:
         """Put *rows* back in one commit, those that still are there and whose worker exists."""
@@ -161,6 +164,7 @@ class DeadLetterCalls(Calls):
                 event = StoredEvent(row.topic, row.wire)
                 task: Task = ledger.accept(event, [row.worker_no], external=True)[0]
                 task.asked_version = version if version != worker.version else ""
+                finish.remember_version(self._sup.core, worker, task)
                 worker.pending += 1
                 worker.pending_bytes += task.size_bytes
                 went.append(row.id)

@@ -110,3 +110,4 @@ class Operations:
             operation.error = {"reason": "INTERNAL", "detail": f"{type(error).__name__}: {error}"}
         finally:
             operation.ended_at = time.time()
+            operation.progress = ""

@@ -71,7 +71,7 @@ def status(keeper: Keeper) -> WorkerStatus:
         delayed=dispatch.inbox.delayed(),
         tasks_completed=counts["completed"],
         tasks_failed=counts["failed"],
-        dead_letters=counts["dead_lettered"],
+        dead_letters=dispatch.dead_letters,
         last_event_time=when(dispatch.last_event_at) if dispatch.last_event_at else None,
         last_error=dispatch.last_error,
     )

@@ -120,7 +120,10 @@ class WorkerCalls(Calls):
         keeper = self._find(parsed.metadata.name)
         if keeper is None:
             return Diff(worker=parsed.metadata.name, exists=False, changes=[])
-        changes = diff_specs(keeper.record.spec, parsed.spec)
+        changes = [
+            change.model_copy(update={"path": f"spec.{change.path}"})
+            for change in diff_specs(keeper.record.spec, parsed.spec)
+        ]
         for field in ("labels", "annotations"):
             old, new = getattr(keeper.record, field), dict(getattr(parsed.metadata, field))
             if old != new:
