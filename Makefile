@@ -18,12 +18,13 @@ NEEDS := pyproject.toml constraints.txt Makefile
 # loop under a time-out that may have nothing to wait for (912).
 ASYNC_RULES := --disable ASYNC114,ASYNC120,ASYNC124,ASYNC128,ASYNC912
 
-.PHONY: help run test check lint format async types layers paths bench venv constraints clean
+.PHONY: help run test check lint format async types layers paths proto bench venv constraints clean
 
 help:
 	@echo "make run         start the service with two example workers and show events handled"
 	@echo "make test        run all tests (ARGS='-k retry' for some)"
 	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
+	@echo "make proto       generate code and docs/grpc.md from proto/; a test compares"
 	@echo "make bench       measure; takes up to three minutes"
 	@echo "make venv        only make the virtual environment in $(VENV)"
 	@echo "make constraints resolve the dependencies anew and pin them"
@@ -55,6 +56,9 @@ layers: $(VENV)/.dev
 # A committed file must not name a path that only one machine has.
 paths:
 	@! git grep -nIE -e '(^|[^A-Za-z0-9_.])/(home|Users)/[A-Za-z]' -e '$(CURDIR)/' -- .
+
+proto: $(VENV)/.dev
+	$(BIN)/python tools/generate_proto.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench $(ARGS)

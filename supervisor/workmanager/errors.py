@@ -37,6 +37,7 @@ class Reason(Enum):
     INVALID_STATE = (409, "FAILED_PRECONDITION")
     LEASE_LOST = (409, "ABORTED")
     IDEMPOTENCY_KEY_IN_USE = (409, "ABORTED")
+    RESUME_TOKEN_EXPIRED = (410, "OUT_OF_RANGE")
     ETAG_MISMATCH = (412, "ABORTED")
     PAYLOAD_TOO_LARGE = (413, "OUT_OF_RANGE")
     UNSUPPORTED_MEDIA_TYPE = (415, "INVALID_ARGUMENT")
@@ -49,6 +50,7 @@ class Reason(Enum):
     WORKER_ERROR = (422, "FAILED_PRECONDITION")
     INBOX_FULL = (429, "RESOURCE_EXHAUSTED")
     QUOTA_EXCEEDED = (429, "RESOURCE_EXHAUSTED")
+    SLOW_READER = (429, "RESOURCE_EXHAUSTED")
     INTERNAL = (500, "INTERNAL")
     STORE_UNAVAILABLE = (503, "UNAVAILABLE")
     BROKER_UNAVAILABLE = (503, "UNAVAILABLE")
@@ -158,6 +160,18 @@ class InboxFullError(WorkManagerError):
     """An inbox is at its limit; nothing was accepted. Publish again after `retry_after_s`."""
 
     reason = Reason.INBOX_FULL
+
+
+class ResumeTokenError(WorkManagerError):
+    """What happened since a watch's token is forgotten; list again and watch without a token."""
+
+    reason = Reason.RESUME_TOKEN_EXPIRED
+
+
+class SlowReaderError(WorkManagerError):
+    """A stream was cut because its client did not keep up; resume it, and read faster."""
+
+    reason = Reason.SLOW_READER
 
 
 class StoreError(WorkManagerError):

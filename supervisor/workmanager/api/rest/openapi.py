@@ -29,6 +29,7 @@ _WHY = {
     404: "There is no such thing",
     408: "The body did not arrive in time",
     409: "The state forbids it, or the Idempotency-Key is in use",
+    410: "What happened since the token is forgotten; begin without one",
     412: "The thing has changed since it was read",
     413: "The body is too large",
     415: "The media type is not taken",

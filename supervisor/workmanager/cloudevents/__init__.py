@@ -1,0 +1,1 @@
+"""Generated from proto/workmanager/cloudevents by `make proto`; import its modules."""

@@ -1,0 +1,1 @@
+"""Generated from proto/workmanager/v1 by `make proto`; import its modules."""
