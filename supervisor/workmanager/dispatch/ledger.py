@@ -241,6 +241,8 @@ class Ledger:
         self.check()
         batch = self._intake
         batch.commit.statements.extend(rows)
+        if batch.is_empty:
+            return  # an empty batch is never written: waiting for it would be for ever
         self.flush()
         await batch.ticket.wait()
 
