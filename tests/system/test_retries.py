@@ -162,7 +162,7 @@ def test_dead_letters_are_redriven_by_filter_and_what_fails_again_is_back(lab):
     sink = lab.sink("out")
     worker = dead(lab, outputs={"topic": lab.topic("out")})
     assert redrive(lab, worker=worker.name, errorType="Busy") == 3
-    worker.until(lambda status: status["deadLetters"] == 9)
+    worker.until(lambda status: status["tasksFailed"] == 9)
     assert len(worker.dead_letters()) == 6
     worker.put_code(MENDED)
     assert redrive(lab, worker=worker.name) == 6
@@ -205,7 +205,7 @@ def test_dead_letters_are_redriven_at_a_rate(lab):
     worker.until(lambda status: status["deadLetters"] == 10)
     before = len(worker.texts())
     assert redrive(lab, worker=worker.name, maxRate=20) == 10
-    worker.until(lambda status: status["deadLetters"] == 20)
+    worker.until(lambda status: status["tasksFailed"] == 20)
     times = [float(text.split()[1]) for text in worker.texts()[before:]]
     assert times[-1] - times[0] >= 0.4  # 10 of them at 20 a second
 

@@ -132,6 +132,12 @@ def charge_crash(
     return True
 
 
+def remember_version(core: Core, worker: WorkerDispatch, task: Task) -> None:
+    """Keep which version a task asked for, so that a restart does not forget it."""
+    if task.asked_version:
+        _write_retry(core, worker, task, 0.0, Failure("", ""))
+
+
 def _verdict(
     core: Core,
     worker: WorkerDispatch,
@@ -173,10 +179,11 @@ def _leave(core: Core, worker: WorkerDispatch, task: Task, row: tuple[object, ..
     if task.has_row:
         core.ledger.drop_retry(task.number)
     if worker.blocks and not worker.is_full():
-        _unblock(worker)
+        unblock(worker)
 
 
-def _unblock(worker: WorkerDispatch) -> None:
+def unblock(worker: WorkerDispatch) -> None:
+    """Let the workers go on that wait for room in this one's inbox."""
     blocked, worker.blocks = worker.blocks, set()
     for producer in blocked:
         producer.blocked_by.discard(worker)

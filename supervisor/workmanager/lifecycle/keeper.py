@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 REFUSED_STARTS = 3
 SWAP_HOLD_S = 0.25  # how long a new version waits for the old one's attempts, without ordering
+_SERVING = (WorkerState.RUNNING, WorkerState.PAUSED)
 
 log = structlog.get_logger()
 
@@ -176,9 +177,10 @@ class Keeper:
     async def replace(self, why: str) -> None:
         """Replace every serving executor by a fresh one of the same version (restart, recycle)."""
         async with self._step:
-            if not self.dispatch.executors:
+            serving = self._current()
+            if not serving:
                 return
-            fresh = await self._launch_all(self.record.current, len(self.dispatch.executors))
+            fresh = await self._launch_all(self.record.current, len(serving))
             for executor in self._flip(self.record.current, fresh):
                 log.info(
                     "executor_replaced", worker=self.record.name, executor=executor.id, why=why
@@ -199,7 +201,7 @@ class Keeper:
                 return
             try:
                 fresh = await self._launch(executor.version)
-            except WorkManagerError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the old one goes on
                 log.warning("recycle_failed", worker=self.record.name, error=str(error))
                 return
             finally:
@@ -253,16 +255,18 @@ class Keeper:
 
     async def _to_stopped(self) -> None:
         self.dispatch.is_open = False
-        if self.executors:
+        if can_move(self.state, WorkerState.DRAINING):  # else it never served
             self._move(WorkerState.DRAINING, "")
-            await self._end_all(grace=True)
+        await self._end_all(grace=True)
         self._move(WorkerState.STOPPED, "")
 
     async def _to_serving(self) -> None:
         self.retry_at = None
         wanted = self.record.spec.concurrency.executors
-        while len(self.dispatch.executors) < wanted:
-            if not self.dispatch.executors:
+        if self.state not in _SERVING:
+            self._move(WorkerState.STARTING, "")
+        while len(self._current()) < wanted:
+            if not self._current():
                 self._move(WorkerState.STARTING, "")
             try:
                 executor = await self._launch(self.record.current)
@@ -270,7 +274,7 @@ class Keeper:
                 self._note_failed_start(error)
                 return
             self._serve([executor])
-        for surplus in self.dispatch.executors[wanted:]:
+        for surplus in self._current()[wanted:]:
             self.dispatch.executors.remove(surplus)
             self.retire(surplus)
         await self._serve_sides()
@@ -288,7 +292,7 @@ class Keeper:
         for version in list(self._wanted_sides):
             self._wanted_sides.discard(version)
             if any(e.version == version for e in self.dispatch.executors):
-                continue
+                continue  # it runs already
             if version not in self.record.versions or version == self.record.current:
                 self._fold_side(version)
                 continue
@@ -298,7 +302,7 @@ class Keeper:
                 log.warning("side_version_refused", worker=self.record.name, error=str(error))
                 self._fold_side(version)
                 continue
-            self.dispatch.executors.insert(0, executor)
+            self._serve([executor])
 
     def _fold_side(self, version: str) -> None:
         """Hand the tasks of a version that cannot run to the current one."""
@@ -343,13 +347,21 @@ class Keeper:
 
     def _serve(self, fresh: list[Executor]) -> None:
         for executor in fresh:
+            if executor.exit is not None:
+                self.wake()  # it has died since it was ready: the next step starts another one
+                continue
             self.executors[executor.id] = executor
-        self.dispatch.executors.extend(fresh)
+            self.dispatch.executors.append(executor)
         self._notify()
+
+    def _current(self) -> list[Executor]:
+        """Return the executors that serve the current version."""
+        version = self.dispatch.version
+        return [e for e in self.dispatch.executors if e.version == version]
 
     def _flip(self, version: str, fresh: list[Executor]) -> list[Executor]:
         """Make *fresh* the serving executors, at one instant; returns those that served before."""
-        old = [e for e in self.dispatch.executors if e.version == self.dispatch.version]
+        old = self._current()
         busy = any(executor.hand for executor in old)
         self.dispatch.executors = [e for e in self.dispatch.executors if e not in old]
         self.dispatch.version = version
@@ -414,6 +426,9 @@ class Keeper:
             self.core.note(self.dispatch, executor, "supervisor", "ERROR", "", f"executor {how}")
         if served and executor.version == self.record.current:
             self._note_exit(executor, how)
+        side = self.dispatch.sides.get(executor.version)
+        if side is not None and side.count:
+            self._want_side(executor.version)
         self.wake()
 
     def _note_exit(self, executor: Executor, how: str) -> None:

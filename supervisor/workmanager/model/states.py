@@ -72,8 +72,12 @@ WORKER_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
     _S.STARTING: frozenset(
         {_S.RUNNING, _S.PAUSED, _S.BACKOFF, _S.FAILED, _S.DRAINING, _S.STOPPED, _S.DELETING}
     ),
-    _S.RUNNING: frozenset({_S.PAUSED, _S.DRAINING, _S.BACKOFF, _S.FAILED, _S.DELETING}),
-    _S.PAUSED: frozenset({_S.RUNNING, _S.DRAINING, _S.BACKOFF, _S.FAILED, _S.DELETING}),
+    _S.RUNNING: frozenset(
+        {_S.PAUSED, _S.STARTING, _S.DRAINING, _S.BACKOFF, _S.FAILED, _S.DELETING}
+    ),
+    _S.PAUSED: frozenset(
+        {_S.RUNNING, _S.STARTING, _S.DRAINING, _S.BACKOFF, _S.FAILED, _S.DELETING}
+    ),
     _S.DRAINING: frozenset({_S.STOPPED, _S.STARTING, _S.DELETING}),
     _S.BACKOFF: frozenset({_S.STARTING, _S.FAILED, _S.STOPPED, _S.DRAINING, _S.DELETING}),
     _S.FAILED: frozenset({_S.STARTING, _S.STOPPED, _S.DELETING}),
