@@ -16,6 +16,7 @@ import trio
 from workmanager.api.auth import Auth, load_or_create_token
 from workmanager.api.listeners import Tls
 from workmanager.api.rest.app import create_app
+from workmanager.api.rest.bodies import Limits
 from workmanager.api.server import ServerOptions, serve
 from workmanager.errors import WorkManagerError
 from workmanager.service import Service
@@ -76,7 +77,8 @@ async def _serve(
     stop: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
-    app = create_app(service, _auth(settings), answers=service.answers)
+    limits = Limits.for_code(settings.code_max_bytes)
+    app = create_app(service, _auth(settings), answers=service.answers, limits=limits)
     async with trio.open_nursery() as nursery:
         doors_closed = trio.Event()
         urls = await nursery.start(
@@ -117,6 +119,7 @@ def _options(settings: Settings) -> ServerOptions:
         unix_socket=settings.socket_path,
         tls=tls,
         require_loopback=settings.dev,
+        grace_s=settings.shutdown_grace_s,
     )
 
 
