@@ -111,7 +111,7 @@ def live(channels: Channels) -> int:
     gc.freeze()
     channels.events.send(_ready(handler))
     runner.run()
-    channels.outbox.flush()
+    channels.outbox.finish()
     _stop(handler.stop, runtime, loop)
     channels.logs.close(None)
     channels.events.send(["bye"])

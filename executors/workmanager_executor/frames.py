@@ -34,23 +34,31 @@ class FrameError(Exception):
 
 
 class FrameTooLargeError(FrameError):
-    """A frame exceeds the limit; split it or refuse what it carries."""
+    """A frame exceeds a limit; split it or refuse what it carries.
 
-    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(f"frame of {size_bytes} bytes exceeds the limit of {limit_bytes} bytes")
-        self.size_bytes = size_bytes
-        self.limit_bytes = limit_bytes
+    Attributes:
+        size: What it has, at least, in *unit*: "bytes" or "values".
+        limit: What it may have.
+    """
+
+    def __init__(self, size: int, limit: int, unit: str = "bytes") -> None:
+        super().__init__(f"frame of {size} {unit} exceeds the limit of {limit} {unit}")
+        self.size = size
+        self.limit = limit
+        self.unit = unit
 
 
 def encode(frame: object, *, max_bytes: int = MAX_FRAME_BYTES) -> bytes:
     """Return *frame*, an array beginning with its kind, as header plus body.
 
     Raises:
-        FrameTooLargeError: The body is longer than *max_bytes*.
+        FrameTooLargeError: The peer would refuse it.
     """
     body = pack(frame)
     if len(body) > max_bytes:
         raise FrameTooLargeError(len(body), max_bytes)
+    if len(body) > CHECKED_BYTES:
+        _bound_elements(memoryview(body))
     return _HEADER.pack(len(body)) + body
 
 
@@ -134,7 +142,7 @@ def _bound_elements(body: memoryview) -> None:
     while position < end:
         count += 1
         if count > MAX_ELEMENTS:
-            raise FrameError(f"frame of {end} bytes holds more than {MAX_ELEMENTS} values")
+            raise FrameTooLargeError(count, MAX_ELEMENTS, "values")
         first = body[position]
         fixed, length_bytes = _SHAPES[first]
         position += 1

@@ -35,6 +35,7 @@ class Outbox:
         pending: Outcomes that wait; runners append to it directly, which is atomic.
         flush_at_ns: Monotonic clock from when on a waiting outcome is flushed.
         is_armed: Whether the side thread looks after the pending outcomes.
+        sent_total: Outcomes sent so far.
     """
 
     __slots__ = (
@@ -45,12 +46,14 @@ class Outbox:
         "flush_at_ns",
         "is_armed",
         "pending",
+        "sent_total",
     )
 
     def __init__(self, writer: FrameWriter, wake_side_thread: Callable[[], None]) -> None:
         self.pending: Deque[Outcome] = deque()
         self.flush_at_ns = 0
         self.is_armed = False
+        self.sent_total = 0
         self._lock = threading.Lock()
         self._waiting_bytes = 0
         self._wake_side_thread = wake_side_thread
@@ -86,7 +89,14 @@ class Outbox:
             outcomes = [pending.popleft() for _ in range(len(pending))]
             if outcomes:
                 self._send(outcomes)
+                self.sent_total += len(outcomes)
             self.flush_at_ns = monotonic_ns() + FLUSH_AFTER_NS
+
+    def finish(self) -> None:
+        """Send everything that waits; when this returns, the side thread's flush is out, too."""
+        self.flush()
+        with self._lock:
+            return
 
     def _send(self, outcomes: list[Outcome]) -> None:
         try:

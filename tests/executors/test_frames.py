@@ -119,7 +119,7 @@ def test_oversize_is_refused_at_the_header_before_any_body():
     decoder = Decoder(max_bytes=100)
     with pytest.raises(FrameTooLargeError) as caught:
         decoder.feed(struct.pack(">I", 101))
-    assert (caught.value.size_bytes, caught.value.limit_bytes) == (101, 100)
+    assert (caught.value.size, caught.value.limit) == (101, 100)
     with pytest.raises(FrameError, match="exceeds the limit"):
         decoder.feed(encode(["ping", 1]))
 
@@ -127,6 +127,8 @@ def test_oversize_is_refused_at_the_header_before_any_body():
 def test_encode_refuses_what_the_peer_would_refuse():
     with pytest.raises(FrameTooLargeError):
         encode(["run", b"x" * 200], max_bytes=100)
+    with pytest.raises(FrameTooLargeError, match="values"):
+        encode(["run", [[]] * 300_000])
 
 
 def test_frame_of_many_empty_arrays_is_refused_before_it_is_built():

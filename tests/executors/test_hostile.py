@@ -63,6 +63,14 @@ def test_output_larger_than_any_frame_is_refused_here(executor):
     assert (outcome[1], outcome[4][0]) == (3, "OutputTooLarge")
 
 
+def test_more_values_than_a_frame_may_hold_are_refused_here(executor):
+    executor.ready(
+        "def process(event): yield from range(100_000)", maxOutputs=1 << 40, maxOutputBytes=8 << 20
+    )
+    outcome = executor.run_one()
+    assert (outcome[1], outcome[4][0]) == (3, "OutputTooLarge")
+
+
 def test_many_outcomes_of_the_largest_size_arrive(executor):
     executor.ready(
         "def process(event): return 'x' * (10 << 20)", maxOutputBytes=12 << 20, perExecutor=3
