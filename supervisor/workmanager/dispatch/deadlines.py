@@ -1,12 +1,13 @@
 """Deadlines of attempts: ask to stop, then kill; heartbeats; cancels.
 
-An executor has one armed deadline, for the attempt that has run longest. It is looked at when it
+An executor has one armed deadline, the earliest of all it has in hand. It is looked at when it
 comes, not moved with every outcome, so that deadlines cost nothing per event. Where attempts run
 one after another, the oldest in hand began when the one before it was answered.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -63,35 +64,36 @@ def _check(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     executor.deadline = None
     if not executor.hand or executor.exit is not None:
         return
-    now = trio.current_time()
-    if now + _EARLY_S < _due(worker, executor):
+    now = trio.current_time() + _EARLY_S
+    late = [no for no in _running(executor) if _due_of(worker, executor, no) <= now]
+    for no in late:
+        executor.kill_at[no] = now + worker.spec.drain.kill_after_s
+        executor.cancel(no)
+    if late and executor.mode == "batch":
+        executor.overdue.update(task.number for task in executor.hand.values())
+    executor.overdue.update(executor.hand[no].number for no in late)
+    executor.kill_at = {no: at for no, at in executor.kill_at.items() if no in executor.hand}
+    if any(at <= now for at in executor.kill_at.values()):
+        executor.end(TIMEOUT_EXIT)
+    else:
         watch(core, worker, executor)
-        return
-    no, task = _longest(worker, executor)
-    executor.overdue.add(task.number)
-    executor.cancel(no)
-
-    def kill() -> None:
-        executor.deadline = None
-        if number_in_hand(executor, task) is not None:
-            executor.end(TIMEOUT_EXIT)
-        else:
-            watch(core, worker, executor)
-
-    executor.deadline = core.timers.at(now + worker.spec.drain.kill_after_s, kill)
 
 
 def _due(worker: WorkerDispatch, executor: Executor) -> float:
-    no, _ = _longest(worker, executor)
-    return _due_of(worker, executor, no)
+    """Return when somebody's time is over first: to be asked to stop, or to be killed."""
+    running = _running(executor)
+    if not worker.spec.timeouts.heartbeat_s:
+        running = running[:1]  # who began first ends first
+    times = [_due_of(worker, executor, no) for no in running]
+    return min([*times, *executor.kill_at.values()], default=math.inf)
 
 
-def _longest(worker: WorkerDispatch, executor: Executor) -> tuple[int, Task]:
-    """Return whose time is over first: the oldest, or the one whose heartbeat fails."""
-    if executor.per_executor == 1 or not worker.spec.timeouts.heartbeat_s:
-        return next(iter(executor.hand.items()))
-    no = min(executor.hand, key=lambda n: _due_of(worker, executor, n))
-    return no, executor.hand[no]
+def _running(executor: Executor) -> list[int]:
+    """Return those in hand that run and have not been asked to stop, the oldest first."""
+    if executor.per_executor == 1:
+        head = next(iter(executor.hand))
+        return [] if head in executor.kill_at else [head]
+    return [no for no in executor.hand if no not in executor.kill_at]
 
 
 def _due_of(worker: WorkerDispatch, executor: Executor, no: int) -> float:

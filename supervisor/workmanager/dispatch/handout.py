@@ -59,29 +59,30 @@ def _feed(core: Core, worker: WorkerDispatch, executor: Executor, now: float) ->
     if now < worker.hold_until:
         return
     if worker.suspects:
-        _try_suspect(core, worker, executor, now)
+        _try_suspects(core, worker, executor, now)
         return
     if executor.on_trial:
         return
     credit = executor.credit()
     if credit > 0 and worker.inbox.ready():
-        if worker.spec.batch.size > 1:
+        if worker.spec.batch.size > 1 or executor.mode == "batch":
             _send_batches(core, worker, executor, credit, now)
         else:
             _send(core, worker, executor, worker.inbox, credit, now)
 
 
-def _try_suspect(core: Core, worker: WorkerDispatch, executor: Executor, now: float) -> None:
-    """Run one task that was in hand at a crash, alone, to find out which of them kills."""
+def _try_suspects(core: Core, worker: WorkerDispatch, executor: Executor, now: float) -> None:
+    """Run some of those that one is to blame of by themselves, to find out which."""
     if executor.hand:
         return
-    task = worker.suspects[0]
+    fence = None
     if worker.lock is not None and not worker.group_key:
-        task.fence = worker.lock.enter(executor, worker, now)
-        if task.fence is None:
+        fence = worker.lock.enter(executor, worker, now)
+        if fence is None:
             return
-    worker.suspects.popleft()
-    going = [task]
+    going = worker.suspects.popleft()
+    for task in going:
+        task.fence = fence
     if worker.lock is not None and worker.group_key:
         going = _with_keys(worker, executor, going, now)
     if going:

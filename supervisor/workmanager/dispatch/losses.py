@@ -1,13 +1,14 @@
-"""Executors that die with tasks in hand, and group turns that come free.
+"""Executors that die with tasks in hand, batches that fail, and group turns that come free.
 
 A supervisor that ends an executor charges nobody but the task that made it do so. An executor that
 dies by itself with several tasks in hand has one of them to blame, but which? All go back at no
-cost and are run alone until the one that kills is known; only that one is charged.
+cost and run by themselves until the one that kills is known; only that one is charged. A batch that
+fails as a whole, or kills, is halved until the one is alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workmanager.dispatch import finish
 from workmanager.dispatch import outcome as words
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
 
+_BLAMED = (words.ERROR, words.NON_RETRYABLE, words.CANCELLED)
+
 
 def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     """Send back what a dead executor had in hand, and charge the one to blame."""
@@ -31,17 +34,15 @@ def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     held, executor.hand = list(executor.hand.values()), {}
     if executor in worker.executors:
         worker.executors.remove(executor)
-    guilty = _guilty(executor, held)
-    innocent = [task for task in held if task is not guilty]
+    guilty, suspects = _to_blame(executor, held)
     for task in held:
         task.fence = None
     if guilty is not None:
         executor.was_charged = True
         _charge(core, worker, executor, guilty)
-    if guilty is None and executor.is_to_blame:
-        worker.suspects.extend(innocent)
-    else:
-        _give_back(worker, innocent)
+    worker.suspects.extend(_parted(executor, suspects))
+    known = {task.number for task in suspects}
+    _give_back(worker, [t for t in held if t is not guilty and t.number not in known])
     if worker.lock is not None:
         core.ledger.after_commit(lambda: free_turns(core, worker, executor, held))
     core.ledger.flush()
@@ -71,19 +72,51 @@ def _give_back(worker: WorkerDispatch, tasks: list[Task]) -> None:
         worker.inbox_of(task).give_back([task])
 
 
-def _guilty(executor: Executor, held: list[Task]) -> Task | None:
-    """Find the one task to charge; None if nobody is, or if it is not known who."""
-    if not held:
-        return None
-    if executor.asked_to_end == TIMEOUT_EXIT:
-        return next((t for t in held if t.number in executor.overdue), None)
+def has_failed_whole(
+    worker: WorkerDispatch, executor: Executor, outcomes: Sequence[Sequence[Any]]
+) -> bool:
+    """Tell whether a batch was answered with one error for all of its events."""
+    if not worker.spec.batch.bisect_on_error or len(outcomes) < 2:
+        return False
+    hand = executor.hand
+    return all(
+        status in _BLAMED and not hand[no].canceled and not hand[no].single_shot
+        for no, status, *_ in outcomes
+    )
+
+
+def halve(
+    worker: WorkerDispatch, executor: Executor, outcomes: Sequence[Sequence[Any]]
+) -> list[Task]:
+    """Run the halves of a failed batch by themselves, at no cost; returns its tasks."""
+    tasks = [executor.hand.pop(no) for no, *_ in outcomes]
+    error = outcomes[0][4] or ["Error", ""]
+    worker.counts["halved"] += 1
+    worker.last_error = f"a batch of {len(tasks)}: {error[0]}: {error[1]}"[:500]
+    worker.suspects.extend(_parted(executor, tasks))
+    return tasks
+
+
+def _to_blame(executor: Executor, held: list[Task]) -> tuple[Task | None, list[Task]]:
+    """Return the one task to charge, or those of which one is; neither if nobody is to blame."""
     if executor.asked_to_end == CANCEL_EXIT:
-        return next((t for t in held if t.canceled), None)
-    if not executor.is_to_blame:
-        return None
-    if len(held) == 1 or held[0].asked_version:
-        return held[0]
-    return None
+        return next((t for t in held if t.canceled), None), []
+    suspects: list[Task] = []
+    if executor.asked_to_end == TIMEOUT_EXIT:
+        suspects = [t for t in held if t.number in executor.overdue]
+    elif executor.is_to_blame:
+        suspects = held
+    if suspects and (len(suspects) == 1 or suspects[0].asked_version):
+        return suspects[0], []
+    return None, suspects
+
+
+def _parted(executor: Executor, tasks: list[Task]) -> list[list[Task]]:
+    """Part suspects: one by one, or in halves where a call takes many."""
+    if executor.mode != "batch":
+        return [[task] for task in tasks]
+    middle = (len(tasks) + 1) // 2
+    return [half for half in (tasks[:middle], tasks[middle:]) if half]
 
 
 def _charge(core: Core, worker: WorkerDispatch, executor: Executor, task: Task) -> None:
@@ -101,4 +134,4 @@ def _charge(core: Core, worker: WorkerDispatch, executor: Executor, task: Task) 
         if task.asked_version:
             _give_back(worker, [task])
         else:
-            worker.suspects.append(task)
+            worker.suspects.append([task])

@@ -41,6 +41,8 @@ def take_outcomes(
     hand, recent = executor.hand, executor.recent
     if len(recent) > RECENT_KEPT:
         recent.clear()
+    if executor.mode == "batch" and losses.has_failed_whole(worker, executor, outcomes):
+        freed, outcomes = losses.halve(worker, executor, outcomes), []
     for no, status, duration_us, proposals, error in outcomes:
         task = hand.pop(no)
         recent[no] = task.number

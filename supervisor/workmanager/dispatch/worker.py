@@ -31,8 +31,8 @@ class WorkerDispatch:
     Attributes:
         is_open: Whether tasks may be handed out (RUNNING, not PAUSED or stopped).
         executors: Executors that get tasks; those that drain are not among them.
-        suspects: Tasks that were in hand when an executor died; they run alone until the one
-            that kills is known.
+        suspects: Tasks of which one is to blame for a death or a failed batch; each list runs by
+            itself, and is parted again, until it is known which.
         sides: Inboxes of tasks that asked for a version other than the current one.
         blocked_by: Workers with a full inbox that this one feeds; it waits for them.
         on_demand: Called when a side version needs an executor.
@@ -46,7 +46,7 @@ class WorkerDispatch:
         self.is_open = False
         self.is_deleted = False
         self.executors: list[Executor] = []
-        self.suspects: deque[Task] = deque()
+        self.suspects: deque[list[Task]] = deque()
         self.sides: dict[str, Inbox] = {}
         self.blocked_by: set[WorkerDispatch] = set()
         self.blocks: set[WorkerDispatch] = set()
@@ -116,6 +116,16 @@ class WorkerDispatch:
         if len(ready) > 1:
             ready.sort(key=lambda e: len(e.hand))
         return ready
+
+    def acquit(self, task: Task) -> bool:
+        """Take *task* off the suspects; False if it is none."""
+        for tasks in self.suspects:
+            if task in tasks:
+                tasks.remove(task)
+                if not tasks:
+                    self.suspects.remove(tasks)
+                return True
+        return False
 
     def side(self, version: str) -> Inbox:
         """Return the inbox of tasks that asked for *version*."""

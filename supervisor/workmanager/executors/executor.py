@@ -120,9 +120,10 @@ class Executor:
         self.mode = "event"
         self.asked_to_end = ""
         self.is_to_blame = True  # its end is its own doing; False once the supervisor asks for it
-        self.on_trial = False  # it runs one suspect of a crash, alone
+        self.on_trial = False  # it runs suspects, and nothing beside them
         self.deadline: Timer | None = None
         self.overdue: set[int] = set()  # numbers of tasks asked to stop because of their time
+        self.kill_at: dict[int, float] = {}  # by delivery: when one that was asked is killed
         self.recent: dict[int, int] = {}  # task numbers of deliveries answered lately
         self.heartbeats: dict[int, float] = {}
         self.sent_at: dict[int, float] = {}  # by delivery, where several run at once
@@ -139,6 +140,7 @@ class Executor:
         self._pidfd = spawned.pidfd
         self._listener = listener
         self._next_no = 1
+        self._answers: list[list[Any]] = []  # of a batch of which others are on their way
         self._looked_at = 0
         self._events = Channel(spawned.events, self._on_events)
         self._control = Channel(spawned.control, self._on_control)
@@ -306,7 +308,7 @@ class Executor:
     def _take_outcomes(self, outcomes: list[list[Any]]) -> None:
         hand = self.hand
         busy_us = 0
-        answered: set[int] = set()
+        answered: set[int] = {outcome[0] for outcome in self._answers}
         for outcome in outcomes:
             if type(outcome) is not list or tuple(map(type, outcome)) not in OUTCOME_FORMS:
                 raise ChannelError("an outcome is not of the form of one")
@@ -315,6 +317,11 @@ class Executor:
                 raise ChannelError(f"it answers delivery {no}, which it does not have")
             answered.add(no)
             busy_us += outcome[2]
+        if self.mode == "batch":  # which fails or succeeds as a whole, however many frames tell
+            self._answers += outcomes
+            if len(self._answers) < len(hand):
+                return
+            outcomes, self._answers = self._answers, []
         now = trio.current_time()
         self.window.observe(busy_us / len(outcomes) / 1e6)
         self.progress_at = now

@@ -59,8 +59,8 @@ def _running(keeper: Keeper, waiting: int) -> tuple[str, bool, str]:
         names = ", ".join(sorted(w.name for w in dispatch.blocked_by))
         return f"it waits for {names}, whose inbox is full", False, f"explain {names}"
     if dispatch.suspects:
-        count = len(dispatch.suspects)
-        return f"{count} tasks run one at a time, to find the one that kills", True, ""
+        count = sum(len(tasks) for tasks in dispatch.suspects)
+        return f"{count} tasks run by themselves, to find the one that kills or fails", True, ""
     if flying:
         return f"it is processing: {flying} in hand, {waiting} open", True, ""
     return _held(keeper, waiting)
@@ -92,7 +92,7 @@ def _facts(core: Core, keeper: Keeper) -> dict[str, Any]:
         "backlog": dispatch.backlog,
         "ready": dispatch.inbox.ready(),
         "delayed": dispatch.inbox.delayed(),
-        "suspects": len(dispatch.suspects),
+        "suspects": sum(len(tasks) for tasks in dispatch.suspects),
         "inFlight": sum(len(e.hand) for e in keeper.executors.values()),
         "inboxLimit": dispatch.spec.inbox.max_count,
         "inboxFull": dispatch.is_full(),

@@ -90,9 +90,7 @@ class TaskCalls(Calls):
             raise ConflictError(f"task {task} is {settled.status.value} already")
         core, dispatch = self._sup.core, keeper.dispatch
         held.canceled = True
-        if dispatch.inbox_of(held).claim(held) or held in dispatch.suspects:
-            if held in dispatch.suspects:
-                dispatch.suspects.remove(held)
+        if dispatch.inbox_of(held).claim(held) or dispatch.acquit(held):
             finish.end(core, dispatch, held, TaskStatus.CANCELED, reason=words.CANCELED)
         else:
             for executor in keeper.executors.values():
