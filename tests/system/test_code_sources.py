@@ -123,13 +123,13 @@ def test_a_digest_that_does_not_match_refuses_the_code(trusting, shelf):
     made = trusting.call(
         "PUT", "/v1/workers/pinned", {"metadata": {"name": "pinned"}, "spec": spec}
     )
-    assert made["status"]["state"] == "RUNNING"
+    assert made["worker"]["status"]["state"] == "RUNNING"
 
 
 def test_known_code_is_named_by_its_digest_alone(trusting, shelf):
     trusting.post("/v1/workers", {"codeSource": {"url": f"{shelf}/worker.py"}})
     body = {"metadata": {"name": "again"}, "spec": {"code": {"digest": DIGEST}}}
-    assert trusting.call("PUT", "/v1/workers/again", body)["status"]["state"] == "RUNNING"
+    assert trusting.call("PUT", "/v1/workers/again", body)["worker"]["status"]["state"] == "RUNNING"
 
 
 def test_private_addresses_are_refused_unless_allowed(tmp_path, shelf):
