@@ -247,6 +247,7 @@ class Supervisor:
         self.core.broker.subscribe(keeper.dispatch)
         keeper.is_declared = True
         keeper.wake()
+        self._tell(keeper)
 
     @contextmanager
     def holding(self, digest: str, code: bytes | None) -> Iterator[None]:
@@ -269,6 +270,7 @@ class Supervisor:
             finish.unblock(dispatch)
         keeper.wake()
         pump(self.core, dispatch)
+        self._tell(keeper)
 
     async def remove(self, keeper: Keeper, *, drain: bool) -> None:
         """End a worker and forget its tasks; its rows are the caller's."""
@@ -283,9 +285,15 @@ class Supervisor:
         finish.unblock(dispatch)
         for consumer in dispatch.blocked_by:
             consumer.blocks.discard(dispatch)
+        if self.core.watch is not None:
+            self.core.watch.worker_gone(keeper.record.uid)
         self.keepers.pop(keeper.record.uid, None)
         self.logbook.forget(keeper.record.name)
         self.core.ledger.flush()
+
+    def _tell(self, keeper: Keeper) -> None:
+        if self.core.watch is not None:
+            self.core.watch.worker_changed(keeper.record.uid)
 
     def _add(self, record: WorkerRecord) -> Keeper:
         dispatch = WorkerDispatch(record.no, record.uid, record.name, record.spec)

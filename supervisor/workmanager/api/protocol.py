@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    import trio
+
     from workmanager.model.event import Event
     from workmanager.model.resources import (
         ApplyResult,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         Worker,
     )
     from workmanager.model.states import TaskStatus
+    from workmanager.telemetry.watch import Change
 
 Json = Mapping[str, object]
 InvokeMode = Literal["sync", "async", "dryRun"]
@@ -244,6 +247,11 @@ class PlantCalls(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
         """Follow the lines after *since_seq*, kept ones first."""
 
+    def tail_logs(
+        self, ref: str | None, *, since_seq: int = 0
+    ) -> AbstractAsyncContextManager[LogTail]:
+        """Follow the lines after *since_seq* in handfuls, kept ones first."""
+
     async def health(self, *, verbose: bool = False) -> Health:
         """Return the health of the service; *verbose* adds a record per part."""
 
@@ -260,5 +268,35 @@ class PlantCalls(Protocol):
         """Return the metrics in the Prometheus text format."""
 
 
-class Service(WorkerCalls, EventCalls, PlantCalls, Protocol):
+class LogTail(Protocol):
+    """Lines as they come."""
+
+    async def take(self) -> Sequence[LogLine]:
+        """Wait for lines and take all that came; a reader too slow is told how many it lost."""
+
+
+class Watch(Protocol):
+    """One stream of changes."""
+
+    @property
+    def dropped(self) -> trio.Event:
+        """Set once the stream was cut off for reading too slowly; `take` raises then."""
+
+    async def take(self) -> Sequence[Change]:
+        """Wait for the next changes, a handful or more at once."""
+
+
+class WatchCalls(Protocol):
+    """What is followed."""
+
+    def watch(
+        self, kinds: Sequence[str], *, worker: str = "", resume_token: str = ""
+    ) -> AbstractAsyncContextManager[Watch]:
+        """Follow *kinds* (workers, executors, tasks, deadLetters), of one worker or of all."""
+
+    def serving(self, worker: str) -> bool | None:
+        """Tell whether a worker takes events; None: there is no such worker."""
+
+
+class Service(WorkerCalls, EventCalls, PlantCalls, WatchCalls, Protocol):
     """All of it."""

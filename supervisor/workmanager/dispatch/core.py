@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workmanager.brokers.embedded import EmbeddedBroker
     from workmanager.dispatch.ledger import Ledger
     from workmanager.dispatch.timers import Timers
+    from workmanager.dispatch.watching import Observer
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
     from workmanager.groups.local import HostLock
@@ -38,6 +39,7 @@ class Core:
         max_inbox_bytes: What all inboxes together may weigh before intake is refused.
         now: Unix seconds of the batch of outcomes at work; one look at the clock serves all.
         inbox_bytes: What they weigh, as of the last tick of `Core.weigh`.
+        watch: Who is told of changes; None while nobody watches.
     """
 
     ledger: Ledger
@@ -52,6 +54,7 @@ class Core:
     inbox_bytes: int = 0
     now: float = 0.0
     is_stopping: bool = False
+    watch: Observer | None = None
 
     def weigh(self) -> None:
         """Add up the inboxes; every half second, since a sum per publish would cost its callers."""

@@ -196,6 +196,8 @@ def _write_retry(
     if task.segment.id == FREE_SEGMENT:
         return
     task.has_row = True
+    if core.watch is not None:
+        core.watch.delayed(task)
     core.ledger.put_retry(
         RetryRow(
             task_number=task.number,

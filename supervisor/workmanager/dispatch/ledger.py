@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workmanager.dispatch.timers import Timers
+    from workmanager.dispatch.watching import Observer
     from workmanager.store.rows import DeadLetterRow, RetryRow
     from workmanager.store.sql import Statement
     from workmanager.store.writer import Writer
@@ -132,6 +133,7 @@ class Ledger:
         self.error: Exception | None = None  # why the store refuses; None while it is healthy
         self.on_heal: Callable[[], None] = lambda: None
         self.on_refused: Callable[[Batch], None] = lambda _: None
+        self.watch: Observer | None = None  # as in Core
         self.commits = 0
         self.events_committed = 0
 
@@ -186,6 +188,8 @@ class Ledger:
     def put_dead_letter(self, row: DeadLetterRow) -> None:
         """Keep a task that was given up, with its event."""
         self._outcomes.dead_letters.append(row)
+        if self.watch is not None:
+            self.watch.dead_letter_kept(row)
 
     def write(self, rows: Sequence[Statement]) -> None:
         """Add rows of the cold path to the open outcomes; never refused, retried until written."""
@@ -332,6 +336,9 @@ class Ledger:
         try:
             for then in batch.then:
                 then()
+            if self.watch is not None:
+                self.watch.settled(batch.commit.history)
+                self.watch.accepted(batch.tasks)
             if batch.tasks:
                 self._deliver(batch.tasks)
             if healed:

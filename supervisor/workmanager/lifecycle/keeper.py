@@ -498,3 +498,5 @@ class Keeper:
     def _notify(self) -> None:
         changed, self.changed = self.changed, trio.Event()
         changed.set()
+        if self.core.watch is not None:
+            self.core.watch.worker_changed(self.record.uid)

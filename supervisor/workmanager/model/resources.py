@@ -221,6 +221,24 @@ class Group(Resource):
     fencing_token: int
 
 
+class Change(Resource):
+    """One change of a watch: the field that `kind` names holds the thing; a bookmark has none."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    kind: Literal["worker", "executor", "task", "deadLetter", ""] = ""
+    resume_token: str = Field(default="", description="Goes on after this change.")
+    worker: Worker | None = None
+    executor: Executor | None = None
+    task: Task | None = None
+    dead_letter: DeadLetter | None = None
+
+
+class WatchResponse(Resource):
+    """Changes that are told together, in order."""
+
+    changes: list[Change]
+
+
 class Engine(Resource):
     """An engine and whether it can be used here."""
 

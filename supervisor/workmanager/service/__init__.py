@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from workmanager.service.dead_letters import DeadLetterCalls
 from workmanager.service.events import EventCalls
 from workmanager.service.idempotency import StoredAnswers
+from workmanager.service.observer import Observer
 from workmanager.service.operations import Operations
 from workmanager.service.plant import PlantCalls
 from workmanager.service.tasks import TaskCalls
 from workmanager.service.versions import VersionCalls
+from workmanager.service.watching import WatchCalls
 
 if TYPE_CHECKING:
     import trio
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 
-class Service(VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls):
+class Service(VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls, WatchCalls):
     """All calls; each group of them stands in a module of its own.
 
     Args:
@@ -29,4 +31,5 @@ class Service(VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls):
 
     def __init__(self, supervisor: Supervisor, nursery: trio.Nursery) -> None:
         super().__init__(supervisor, Operations(nursery))
+        self._observer = Observer(supervisor, nursery)
         self.answers = StoredAnswers(supervisor)

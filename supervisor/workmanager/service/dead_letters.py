@@ -131,6 +131,7 @@ class DeadLetterCalls(Calls):
                     left = await self._still_there(some)
                     gone = statements.delete_dead_letters(row.id for row in left)
                     await self._sup.core.ledger.commit(gone)
+                self._tell_gone(left)
                 count += len(left)
         await self._sup.count_dead_letters()
         return RedriveResult(count=count)
@@ -155,7 +156,7 @@ class DeadLetterCalls(Calls):
     async def _redrive(self, rows: Sequence[DeadLetterRow], version: str) -> int:
         """Put *rows* back in one commit, those that still are there and whose worker exists."""
         ledger = self._sup.core.ledger
-        went: list[str] = []
+        went: list[DeadLetterRow] = []
         async with self._going:
             for row in await self._still_there(rows):
                 worker = self._sup.core.workers.get(row.worker_no)
@@ -167,10 +168,15 @@ class DeadLetterCalls(Calls):
                 finish.remember_version(self._sup.core, worker, task)
                 worker.pending += 1
                 worker.pending_bytes += task.size_bytes
-                went.append(row.id)
+                went.append(row)
             if went:
-                await ledger.commit(statements.delete_dead_letters(went))
+                await ledger.commit(statements.delete_dead_letters(row.id for row in went))
+                self._tell_gone(went)
         return len(went)
+
+    def _tell_gone(self, rows: Sequence[DeadLetterRow]) -> None:
+        if self._sup.core.watch is not None:
+            self._sup.core.watch.dead_letters_gone(rows)
 
     async def _pages(self, wanted: Wanted, size: int) -> AsyncGenerator[list[DeadLetterRow], None]:
         """Give the wanted dead letters, oldest first; none that is given up from now on."""

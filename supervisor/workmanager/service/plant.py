@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workmanager.groups.local import HostLock
     from workmanager.service.operations import Operations, Running
     from workmanager.supervisor import Supervisor
+    from workmanager.telemetry.logbook import Follower
 
 
 class PlantCalls(Calls):
@@ -121,6 +122,13 @@ class PlantCalls(Calls):
         """Follow the lines after *since_seq*, kept ones first."""
         name = self._keeper(ref).record.name if ref is not None else None
         return self._sup.logbook.follow(name, since_seq=since_seq)
+
+    def tail_logs(
+        self, ref: str | None, *, since_seq: int = 0
+    ) -> AbstractAsyncContextManager[Follower]:
+        """Follow the lines after *since_seq* in handfuls, kept ones first."""
+        name = self._keeper(ref).record.name if ref is not None else None
+        return self._sup.logbook.tail(name, since_seq=since_seq)
 
     # -- health ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from workmanager.lifecycle.keeper import Keeper
     from workmanager.store.queries import HistoryEntry
     from workmanager.store.rows import DeadLetterRow, VersionRow
+
+OUTLINE_BYTES = 64 * 1024  # dead letters above it are told to watchers without their data
 
 
 def when(seconds: float) -> datetime:
@@ -176,10 +179,14 @@ def _process(pid: int) -> dict[str, Any]:
 
 def open_task(keeper: Keeper, task: OpenTask) -> Task:
     """Show a task that is not settled."""
+    executors = keeper.executors.values()
+    holder = next((e for e in executors if any(t is task for t in e.hand.values())), None)
+    return task_in(keeper, task, holder)
+
+
+def task_in(keeper: Keeper, task: OpenTask, holder: LiveExecutor | None) -> Task:
+    """Show a task that is not settled and is in the hands of *holder*; None: it waits."""
     attributes = task.event.attributes
-    holder = next(
-        (e for e in keeper.executors.values() if any(t is task for t in e.hand.values())), None
-    )
     error = TaskError(type=task.error[0], message=task.error[1]) if task.error else None
     return Task(
         id=task.id,
@@ -224,6 +231,14 @@ def settled_task(name: str, max_attempts: int, entry: HistoryEntry) -> Task:
         outputs=entry.outputs,
         error=error,
     )
+
+
+def dead_letter_outline(name: str, row: DeadLetterRow) -> DeadLetter:
+    """Show a dead letter; the data of a large event is left out."""
+    if len(row.wire) <= OUTLINE_BYTES:
+        return dead_letter(name, row)
+    event = Event(Event.unpack(row.wire).attributes)
+    return dead_letter(name, replace(row, wire=event.pack()))
 
 
 def dead_letter(name: str, row: DeadLetterRow) -> DeadLetter:

@@ -37,7 +37,7 @@ class LogBook:
         self._echo = echo
         self._lines: dict[str, deque[LogLine]] = {}
         self._next = 1
-        self._followers: list[_Follower] = []
+        self._followers: list[Follower] = []
         self.total = 0
 
     def note(
@@ -83,12 +83,18 @@ class LogBook:
         self, worker: str | None, *, since_seq: int = 0
     ) -> AsyncIterator[AsyncIterator[LogLine]]:
         """Follow the lines after *since_seq*, kept ones first."""
-        follower = _Follower(worker)
+        async with self.tail(worker, since_seq=since_seq) as follower:
+            yield follower.lines()
+
+    @asynccontextmanager
+    async def tail(self, worker: str | None, *, since_seq: int = 0) -> AsyncIterator[Follower]:
+        """Follow the lines after *since_seq* in handfuls, kept ones first."""
+        follower = Follower(worker)
         for line in self.read(worker, since_seq=since_seq, tail=FOLLOWER_LINES):
             follower.offer(line)
         self._followers.append(follower)
         try:
-            yield follower.lines()
+            yield follower
         finally:
             self._followers.remove(follower)
 
@@ -98,7 +104,7 @@ class LogBook:
         return [line for lines in self._lines.values() for line in lines]
 
 
-class _Follower:
+class Follower:
     """A bounded queue of lines for one reader; when it is full the oldest give way."""
 
     def __init__(self, worker: str | None) -> None:
@@ -108,6 +114,7 @@ class _Follower:
         self._arrived = trio.Event()
 
     def offer(self, line: LogLine) -> None:
+        """Take *line* if it is of the worker followed; drop the oldest where there are too many."""
         if self._worker is not None and line.worker != self._worker:
             return
         if len(self._queue) >= FOLLOWER_LINES:
@@ -116,16 +123,22 @@ class _Follower:
         self._queue.append(line)
         self._arrived.set()
 
-    async def lines(self) -> AsyncIterator[LogLine]:
-        while True:
-            while self._queue:
-                line = self._queue.popleft()
-                if self._dropped:
-                    text = f"[{self._dropped} lines were dropped: this reader is too slow]"
-                    self._dropped = 0
-                    yield line.model_copy(
-                        update={"stream": "supervisor", "level": "WARNING", "text": text}
-                    )
-                yield line
+    async def take(self) -> list[LogLine]:
+        """Wait for lines and take all that came."""
+        while not self._queue:
             self._arrived = trio.Event()
             await self._arrived.wait()
+        lines = list(self._queue)
+        self._queue.clear()
+        if self._dropped:
+            text = f"[{self._dropped} lines were dropped: this reader is too slow]"
+            self._dropped = 0
+            note = {"stream": "supervisor", "level": "WARNING", "text": text}
+            lines.insert(0, lines[0].model_copy(update=note))
+        return lines
+
+    async def lines(self) -> AsyncIterator[LogLine]:
+        """Give the lines one by one as they come."""
+        while True:
+            for line in await self.take():
+                yield line
