@@ -261,6 +261,11 @@ def manifest_of(record: WorkerRecord) -> Manifest:
 
 def has_arrived(keeper: Keeper) -> bool:
     """Tell whether what is observed is what is desired, or never will be without help."""
-    if keeper.state in (WorkerState.FAILED, WorkerState.BACKOFF, WorkerState.DELETING):
+    if keeper.state is WorkerState.DELETING:
         return True
+    if keeper.record.desired is not DesiredState.STOPPED:
+        # A BACKOFF that a verb has called off is about to end.
+        waits = keeper.state is WorkerState.BACKOFF and keeper.retry_at is not None
+        if waits or keeper.state is WorkerState.FAILED:
+            return True
     return keeper.state.value == keeper.record.desired.value
