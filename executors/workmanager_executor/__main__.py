@@ -21,8 +21,8 @@ PACKAGE = "workmanager_executor"
 PRIVATE_MSGPACK = "_workmanager_msgpack"  # read by packing.py
 OLDEST_PYTHON = (3, 8)
 EXIT_SETUP = 71  # as in exits.py, which cannot be imported as yet
-ROLES = ("zygote", "executor")
-USAGE = "usage: __main__.py zygote|executor --msgpack DIR [--seal]"
+MODULES = {"executor": "executor", "zygote": "zygote", "dotnet": "dotnet_zygote"}
+USAGE = "usage: __main__.py zygote|executor|dotnet [--packages DIRS] --msgpack DIR [--seal]"
 
 
 def main(arguments: list[str]) -> None:
@@ -30,11 +30,15 @@ def main(arguments: list[str]) -> None:
     if sys.version_info < OLDEST_PYTHON:
         sys.stderr.write("an executor needs Python 3.8 or later, not " + sys.version.split()[0])
         sys.exit(EXIT_SETUP)
+    packages = arguments[2] if arguments[1:2] == ["--packages"] else ""
+    if packages:  # where clr_loader is; an interpreter started with -S does not see it
+        arguments = [arguments[0], *arguments[3:]]
     needs_seal = arguments[3:] == ["--seal"]
-    if len(arguments) != 3 + needs_seal or arguments[0] not in ROLES or arguments[1] != "--msgpack":
+    is_known = arguments[:1] and arguments[0] in MODULES and arguments[1:2] == ["--msgpack"]
+    if len(arguments) != 3 + needs_seal or not is_known:
         sys.exit(USAGE)
     role, _, folder = arguments[:3]
-    fork_hooks = hold_fork_hooks() if role == "zygote" else None
+    fork_hooks = None if role == "executor" else hold_fork_hooks()
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
     if not _has_own_msgpack():
@@ -42,10 +46,12 @@ def main(arguments: list[str]) -> None:
     register(PACKAGE, here)
     if needs_seal:
         importlib.import_module(PACKAGE + ".sandbox").seal()
+    sys.path += [folder for folder in packages.split(os.pathsep) if folder]
+    module = importlib.import_module(f"{PACKAGE}.{MODULES[role]}")
     if fork_hooks is None:
-        importlib.import_module(PACKAGE + ".executor").main()
+        module.main()
     else:
-        importlib.import_module(PACKAGE + ".zygote").main(fork_hooks)
+        module.main(fork_hooks)
 
 
 def hold_fork_hooks() -> ForkHooks:

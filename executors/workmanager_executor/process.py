@@ -13,6 +13,7 @@ Hence the bare system calls.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import posix
 import random
@@ -20,9 +21,11 @@ import resource
 import select
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from workmanager_executor import linux
+from workmanager_executor.caging import Cage, msgpack_folder, needs_seal, settle
 from workmanager_executor.exits import EXIT_PROTOCOL, EXIT_REFUSED, EXIT_SETUP
 from workmanager_executor.frames import encode
 from workmanager_executor.writer import write_all
@@ -35,9 +38,11 @@ if TYPE_CHECKING:
 
     ForkHooks = List[Dict[str, Callable[[], object]]]  # arguments of os.register_at_fork
 
+executor_module = "workmanager_executor.executor"  # what runs in the end; a zygote may set another
+
 EVENTS_FD = 3
 CONTROL_FD = 4
-FIRST_FREE_FD = 5
+CAGE_FD = 5
 
 _SPARE_FD = 64  # above all targets, so that no duplicate overwrites a source
 _ADOPTION_POLL_S = 0.0001
@@ -54,39 +59,73 @@ _RLIMITS = (
 )
 
 
+@dataclass(frozen=True)
+class Birth:
+    """All that a fresh child needs to know in order to become an executor.
+
+    Attributes:
+        descriptors: Events, control, stdout and stderr, as they came with the request.
+        forked_by: Pid of the intermediate process.
+        fork_hooks: Hooks that the zygote held back.
+        cage: Sandbox it was born into; None for none.
+        failure: Why there is no sandbox though there should be; "" if all is well.
+    """
+
+    request: SpawnRequest
+    descriptors: Sequence[int]
+    forked_by: int
+    fork_hooks: ForkHooks
+    cage: Cage | None
+    failure: str
+
+
 class SetupError(Exception):
     """The process cannot be set up as asked; it ends with `EXIT_SETUP` and says why on stderr."""
 
 
-def become_executor(
-    request: SpawnRequest, descriptors: Sequence[int], *, forked_by: int, fork_hooks: ForkHooks
-) -> NoReturn:
-    """Turn this fresh child of process *forked_by* into the executor of *request*."""
+def become_executor(birth: Birth) -> NoReturn:
+    """Turn this fresh child into the executor that was asked for."""
     try:
-        _take_descriptors(descriptors)
-        _set_up(request, forked_by)
-        _catch_up_with_fork(fork_hooks)
+        _take_descriptors(birth)
+        _set_up(birth)
+        _catch_up_with_fork(birth.fork_hooks)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the zygote's loop
         os.write(2, f"executor set-up failed: {type(error).__name__}: {error}\n".encode())
         os._exit(EXIT_SETUP)
-    if request.python is not None:
-        _execute_foreign(request.python, _needs_seal(request.sandbox))
-    from workmanager_executor.executor import main
+    if birth.request.python is not None:
+        _execute_foreign(birth.request.python, needs_seal(birth.request.sandbox))
+    importlib.import_module(executor_module).main()
+    os._exit(EXIT_SETUP)  # not reached: the module's main never returns
 
-    main()
 
-
-def _set_up(request: SpawnRequest, forked_by: int) -> None:
+def _set_up(birth: Birth) -> None:
+    if birth.failure:
+        raise SetupError(birth.failure)
+    request = birth.request
     os.setsid()
     _set_environment(request)
     linux.set_process_name(request.title)
     _limit(request.limits)
-    _wait_for_adoption(forked_by)
+    layers: list[object] = []
+    if birth.cage is None:
+        _bind_to_parent(birth.forked_by)
+    else:
+        layers = settle(birth.cage, CAGE_FD)  # which binds it, too
+    python = request.python or sys.version.split()[0]
+    hello = {"pid": os.getpid(), "python": python, "layers": layers}
+    write_all(EVENTS_FD, encode(["hello", hello]))
+
+
+def _bind_to_parent(forked_by: int) -> None:
+    """Die with the supervisor: wait until it has adopted us, then arm the signal.
+
+    If the supervisor died before that, its end of the events channel is closed.
+    """
+    while os.getppid() == forked_by:
+        time.sleep(_ADOPTION_POLL_S)
     linux.die_with_parent()
-    if _has_hung_up(EVENTS_FD):  # the supervisor died before the signal was armed
+    if _has_hung_up(EVENTS_FD):
         os._exit(EXIT_PROTOCOL)
-    layers = _enter_sandbox(request)
-    _say_hello(request, layers)
 
 
 def _catch_up_with_fork(hooks: ForkHooks) -> None:
@@ -101,15 +140,16 @@ def _catch_up_with_fork(hooks: ForkHooks) -> None:
         os.register_at_fork(**arguments)
 
 
-def _take_descriptors(descriptors: Sequence[int]) -> None:
+def _take_descriptors(birth: Birth) -> None:
     """Put /dev/null, the pipes and the channels at 0..4 and close everything else."""
-    events, control, stdout, stderr = descriptors
-    null = os.open(os.devnull, os.O_RDWR)
-    sources = (null, stdout, stderr, events, control)
+    events, control, stdout, stderr = birth.descriptors
+    sources = [os.open(os.devnull, os.O_RDWR), stdout, stderr, events, control]
+    if birth.cage is not None:
+        sources.append(birth.cage.departure_fd)  # becomes CAGE_FD
     spares = [fcntl.fcntl(source, fcntl.F_DUPFD, _SPARE_FD) for source in sources]
     for target, spare in enumerate(spares):
         os.dup2(spare, target)
-    os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(len(sources), os.sysconf("SC_OPEN_MAX"))
 
 
 def _set_environment(request: SpawnRequest) -> None:
@@ -160,53 +200,17 @@ def _limit_memory(limit_bytes: int) -> None:
     _set_limit(resource.RLIMIT_AS, address_space_bytes, 0)
 
 
-def _wait_for_adoption(forked_by: int) -> None:
-    """Wait until the intermediate process has exited and the supervisor (or init) is our parent."""
-    while os.getppid() == forked_by:
-        time.sleep(_ADOPTION_POLL_S)
-
-
 def _has_hung_up(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, 0)
     return bool(poll.poll(0))
 
 
-def _enter_sandbox(request: SpawnRequest) -> list[object]:
-    if not request.sandbox:
-        return []
-    from workmanager_executor import sandbox
-
-    profile = dict(request.sandbox)
-    if request.python is not None:  # it may have to load our msgpack, see __main__.py
-        paths = profile.get("readPaths")
-        given = list(paths) if isinstance(paths, list) else []
-        profile["readPaths"] = [*given, os.path.join(_msgpack_folder(), "msgpack")]
-    return list(sandbox.enter(profile))
-
-
-def _msgpack_folder() -> str:
-    return sys.argv[-1]  # of the zygote's own command line
-
-
-def _say_hello(request: SpawnRequest, layers: list[object]) -> None:
-    python = request.python or sys.version.split()[0]
-    write_all(
-        EVENTS_FD, encode(["hello", {"pid": os.getpid(), "python": python, "layers": layers}])
-    )
-
-
-def _needs_seal(profile: dict[str, object]) -> bool:
-    """Tell whether the sandbox left execve open for the interpreter that is to come."""
-    is_filtered = bool(profile) and profile.get("level") != "none"
-    return is_filtered and profile.get("subprocess") != "allow"
-
-
-def _execute_foreign(python: str, needs_seal: bool) -> NoReturn:
+def _execute_foreign(python: str, is_to_seal: bool) -> NoReturn:
     """Replace this process by *python*, which runs the same executor with nothing of ours in it."""
     main_path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    arguments = [python, "-I", main_path, "executor", "--msgpack", _msgpack_folder()]
-    arguments += ["--seal"] if needs_seal else []
+    arguments = [python, "-I", main_path, "executor", "--msgpack", msgpack_folder()]
+    arguments += ["--seal"] if is_to_seal else []
     try:
         # The sandbox may have changed the environment, so it is not the request's any more.
         os.execve(python, arguments, {"MALLOC_ARENA_MAX": "1", **os.environ})  # noqa: S606

@@ -17,7 +17,7 @@ from workmanager_executor.frames import encode
 from workmanager_executor.loading import FILE_NAME, MODULE_NAME
 from workmanager_executor.logs import capture_output
 from workmanager_executor.packing import pack
-from workmanager_executor.spawning import DESCRIPTORS, parse_request
+from workmanager_executor.spawning import CHANNELS, parse_request
 
 _TIMES = 20  # a function settles within 8 calls, the places inside of it a little later
 _WIRE = pack([{"id": "e", "source": "/rehearsal", "type": "rehearsal"}, b"{}"])
@@ -46,7 +46,7 @@ _REQUEST = pack({"op": "spawn", "id": "", "env": {"A": "B"}, "limits": {"files":
 def rehearse() -> None:
     """Warm up all that an executor does between its birth and its first events."""
     for _ in range(_TIMES):
-        parse_request(_REQUEST, DESCRIPTORS)
+        parse_request(_REQUEST, CHANNELS)
         os.environ["A"] = "B"
         os.environ.clear()
         _live_once()

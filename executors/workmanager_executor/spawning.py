@@ -1,7 +1,7 @@
 """A request to the zygote: what it may say, checked before anything is forked.
 
-request = one SEQPACKET message, a msgpack map, with four descriptors attached
-          [events, control, stdout, stderr]
+request = one SEQPACKET message, a msgpack map, with descriptors attached
+          [events, control, stdout, stderr, cgroup.procs of each cgroup to join ...]
 reply   = msgpack map {"id", "pid"} or {"id", "error"}
 """
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Limits = Dict[str, int]
 
-DESCRIPTORS = 4
-MAX_REPLY_BYTES = 4096  # PIPE_BUF: a write of that size is never split, pipe(7)
+CHANNELS = 4
+MAX_DESCRIPTORS = 8
 MAX_ERROR_CHARS = 500
 MAX_ID_CHARS = 200
 LIMIT_NAMES = frozenset(
@@ -81,8 +81,8 @@ def parse_request(message: bytes, descriptor_count: int) -> SpawnRequest:
 def _checked(request_id: str, fields: dict[str, object], descriptor_count: int) -> SpawnRequest:
     if fields.get("op") != "spawn":
         raise ValueError(f"unknown op {fields.get('op')!r}")
-    if descriptor_count != DESCRIPTORS:
-        raise ValueError(f"{descriptor_count} descriptors attached, {DESCRIPTORS} needed")
+    if descriptor_count < CHANNELS:
+        raise ValueError(f"{descriptor_count} descriptors attached, {CHANNELS} needed")
     python = _text(fields, "python")
     if python is not None and not os.path.isabs(python):
         raise ValueError(f"python: {python!r} is not an absolute path")

@@ -26,17 +26,22 @@ import os
 import select
 import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from workmanager_executor import linux
-from workmanager_executor.intermediate import run_intermediate
+from workmanager_executor.caging import keep_ready
+from workmanager_executor.intermediate import MAX_TOLD_BYTES, run_intermediate
 from workmanager_executor.logs import capture_output
-from workmanager_executor.packing import pack
+from workmanager_executor.packing import pack, unpack
 from workmanager_executor.rehearsal import rehearse
-from workmanager_executor.spawning import DESCRIPTORS, MAX_REPLY_BYTES
+from workmanager_executor.spawning import MAX_DESCRIPTORS
 
 if TYPE_CHECKING:
+    from typing import Dict, Tuple
+
     from workmanager_executor.process import ForkHooks
+
+    Told = Tuple[bytes, Dict[str, object]]  # by our own intermediate
 
 SUPERVISOR_FD = 3
 MAX_REQUEST_BYTES = 256 * 1024  # the kernel's socket buffer is about as large
@@ -47,7 +52,7 @@ PRELOADED = (
     *("re", "threading", "time", "traceback", "typing", "uuid"),
 )
 
-_ANCILLARY_BYTES = socket.CMSG_SPACE((DESCRIPTORS + 1) * array.array("i").itemsize)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 _CUT_SHORT = socket.MSG_TRUNC | socket.MSG_CTRUNC
 
 
@@ -68,6 +73,7 @@ def main(fork_hooks: ForkHooks) -> NoReturn:
     gc.unfreeze()  # rehearse() froze its own garbage
     gc.collect()
     gc.freeze()
+    gc.disable()
     with socket.socket(fileno=SUPERVISOR_FD) as sock:
         Zygote(sock, fork_hooks).serve()
     os._exit(0)
@@ -129,10 +135,16 @@ class Zygote:
     def _finish(self, read_end: int) -> None:
         """Reap an intermediate that is exiting, its pipe has closed, and pass on what it said."""
         self._poll.unregister(read_end)
-        reply = os.read(read_end, MAX_REPLY_BYTES)
+        told = os.read(read_end, MAX_TOLD_BYTES)
         os.close(read_end)
         os.waitpid(self._pending.pop(read_end), 0)
-        self._reply(reply or pack({"id": None, "error": "an intermediate process died"}))
+        if not told:
+            self._reply(pack({"id": None, "error": "an intermediate process died"}))
+            return
+        reply, profile = cast("Told", unpack(told))
+        self._reply(reply)
+        if profile:
+            keep_ready(profile)
 
     def _reply(self, reply: bytes) -> None:
         with contextlib.suppress(OSError):  # the supervisor has gone; the next read says so

@@ -121,6 +121,22 @@ def test_memory_limit_stops_an_allocation_not_the_executor(zygote):
         assert executor.run_one(1 << 20)[1] == 0
 
 
+def test_executor_is_born_in_its_cgroups(zygote, tmp_path):
+    """Whatever comes beyond the four channels is a cgroup.procs file to write to."""
+    procs = tmp_path / "cgroup.procs"
+    procs.touch()
+    joined = os.open(procs, os.O_WRONLY)
+    events, theirs = socket.socketpair()
+    request = zygote.request()
+    zygote.post(request, [*[theirs.fileno()] * 4, joined])
+    pid = zygote.reply(request["id"])["pid"]
+    assert procs.read_text() == "0"
+    theirs.close()
+    events.close()
+    os.close(joined)
+    assert wait_exit(pid) == EXIT_PROTOCOL
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
