@@ -6,6 +6,7 @@ stop:  doors close -> executors drain -> the rest is written -> the store is clo
 
 from __future__ import annotations
 
+import resource
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ def run(settings: Settings) -> None:
     """
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _raise_file_limit()
     end: WorkManagerError | SystemExit | None = None  # raised in except*, it would be in a group
     try:
         trio.run(main, settings)
@@ -50,6 +52,15 @@ def run(settings: Settings) -> None:
         end = SystemExit(INTERRUPTED)
     if end is not None:
         raise end
+
+
+def _raise_file_limit() -> None:
+    """Take all the descriptors we may have: an executor costs five, and the default is 1,024.
+
+    Nothing here uses select(2), the reason for that default (systemd, "File Descriptor Limits").
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def main(
