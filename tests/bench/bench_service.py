@@ -325,7 +325,7 @@ def completed(client, name, count):
     def done():
         return client.get(f"/v1/workers/{name}")["status"]["tasksCompleted"] >= count
 
-    until(done, timeout_s=90, every_s=0.02, what=f"{count} events handled by {name}")
+    until(done, timeout_s=90, every_s=0.1, what=f"{count} events handled by {name}")
 
 
 def delete(client, name):
