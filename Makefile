@@ -11,20 +11,21 @@ ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PINS := --constraint constraints.txt
-NEEDS := pyproject.toml constraints.txt Makefile
+NEEDS := pyproject.toml constraints.txt
 
 # Findings of flake8-async that do not fit: a routine that hands `task_status` on (114, 128), one
 # that a framework wants async (124), work after a failure that a cancellation may end (120), and a
 # loop under a time-out that may have nothing to wait for (912).
 ASYNC_RULES := --disable ASYNC114,ASYNC120,ASYNC124,ASYNC128,ASYNC912
 
-.PHONY: help run test check lint format async types layers paths proto bench venv constraints clean
+.PHONY: help run test check lint format async types layers paths proto docs bench venv constraints clean
 
 help:
 	@echo "make run         start the service with two example workers and show events handled"
 	@echo "make test        run all tests (ARGS='-k retry' for some)"
 	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
 	@echo "make proto       generate code and docs/grpc.md from proto/; a test compares"
+	@echo "make docs        write the reference's tables in docs/ from the code; a test compares"
 	@echo "make bench       measure; takes up to three minutes"
 	@echo "make venv        only make the virtual environment in $(VENV)"
 	@echo "make constraints resolve the dependencies anew and pin them"
@@ -59,6 +60,9 @@ paths:
 
 proto: $(VENV)/.dev
 	$(BIN)/python tools/generate_proto.py
+
+docs: $(VENV)/.dev
+	$(BIN)/python tools/write_tables.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench $(ARGS)
