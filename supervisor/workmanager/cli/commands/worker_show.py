@@ -24,7 +24,7 @@ RECENT_TASKS = 5
 
 @click.command("list", cls=Command)
 @click.option("--filter", "filter_text", default="", help="AIP-160, as in 'state = RUNNING'.")
-@click.option("--order-by", default="", help="Field to sort by, as in 'name' or 'backlog desc'.")
+@click.option("--order-by", default="", help="Sort by name, createdAt or updatedAt.")
 @limit_option(0)
 @click.pass_obj
 @examples("workmanager worker list", "workmanager worker list -o json | jq '.[].name'")
