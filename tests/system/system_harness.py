@@ -31,8 +31,9 @@ FAULTS = ("state_not_allowed", "timer_failed", "request_failed", "operation_fail
 FAULTS += ("store_callback_failed", "commit_refused", "executor_unkillable")
 
 SINK = """
-import asyncio
+import asyncio, os
 
+LEAN = bool(os.environ.get("LEAN"))
 seen, waiting = [], []
 
 async def process(event):
@@ -40,8 +41,9 @@ async def process(event):
         while len(seen) < event.data["count"]:
             waiting.append(asyncio.get_running_loop().create_future())
             await waiting[-1]
-        return {"records": seen[event.data["start"]:]}
-    seen.append({**event.attributes, "data": event.data})
+        start = event.data["start"]
+        return {"records": seen[start:start + 2000], "count": len(seen)}
+    seen.append(event.data if LEAN else {**event.attributes, "data": event.data})
     while waiting:
         future = waiting.pop()
         future.done() or future.set_result(None)
@@ -97,14 +99,21 @@ class Service:
     _is_over: bool = False
 
     @classmethod
-    def start(cls, state, *options, environ=None, user=None):
-        """Start it; returns at once, see `wait_ready`."""
-        words = [sys.executable, "-m", "workmanager.cli", "serve", "--dev", "--state", str(state)]
+    def start(cls, state, *options, environ=None, user=None, dev=True, wrapper=(), fds=()):
+        """Start it, by *wrapper* if there is one; returns at once, see `wait_ready`."""
+        words = [*wrapper, sys.executable, "-m", "workmanager.cli", "serve", "--state", str(state)]
+        words += ["--dev"] if dev else []
         words += ["--bind", "127.0.0.1:0", "--socket", "none", "--log-format", "json"]
         words += ["--set", "log_worker_lines=false", *options]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKMANAGER_")}
         process = subprocess.Popen(
-            words, stderr=subprocess.PIPE, env=clean | (environ or {}), user=user, bufsize=0
+            words,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=clean | (environ or {}),
+            user=user,
+            bufsize=0,
+            pass_fds=fds,
         )
         service = cls(process, Path(state))
         service._reader = threading.Thread(target=service._read, daemon=True)
@@ -330,9 +339,11 @@ class Lab:
         topic, output = topic and self.topic(topic), output and self.topic(output)
         return manifest(self.name(name), code, topic=topic, output=output, **spec)
 
-    def sink(self, topic="out", **spec):
-        """Create a worker that keeps what it gets, for the test to wait for and look at."""
+    def sink(self, topic="out", *, lean=False, **spec):
+        """Create a worker that keeps what it gets (*lean*: the data alone) for the test to see."""
         spec = {"concurrency": {"perExecutor": 256}, "dedupe": {"window": 0}, **spec}
+        spec["inbox"] = {"maxCount": 1_000_000}
+        spec["env"] = {"LEAN": "1"} if lean else {}
         return Sink(self, self.worker(f"sink-{topic}", SINK, topic=topic, **spec).name)
 
     def publish(self, topic, events, **more):
@@ -439,17 +450,80 @@ class Worker:
 class Sink(Worker):
     """A worker that keeps what it gets in memory."""
 
-    def take(self, count, *, start=0, timeout_s=30.0):
+    def take(self, count, *, timeout_s=30.0):
         """Wait until it has *count* events; returns all it has, in the order of their arrival."""
+        records, total = [], 1
+        while len(records) < total:
+            page = self._read(count, len(records), timeout_s)
+            records += page["records"]
+            total = page["count"]
+        return records
+
+    def _read(self, count, start, timeout_s):
         asked = {"count": count, "start": start}
         try:
             answer = self.invoke(asked, type="sink.read", timeoutS=timeout_s)
         except ProblemError as error:
             if error.status != 504:
                 raise
-            got = len(self.take(0))
+            got = self._read(0, 0, 10)["count"]
             raise AssertionError(f"{got} of {count} came within {timeout_s:g} s") from error
-        return answer["outputs"][0]["data"]["records"]
+        return answer["outputs"][0]["data"]
 
     def data(self, count, **more):
         return [record["data"] for record in self.take(count, **more)]
+
+
+class Load:
+    """Publishes events at a rate from a thread of its own, for as long as the context lasts.
+
+    Event n has the data {"n": n, "key": k}, the partition key k, and the id n.
+    """
+
+    CHUNK = 10  # events of one call
+
+    def __init__(self, service, topic, *, rate=1000, keys=20):
+        self.sent = 0  # acknowledged
+        self._client = service.client()
+        self._topic = topic
+        self._gap_s = self.CHUNK / rate
+        self._keys = keys
+        self._news = threading.Condition()
+        self._over = threading.Event()
+        self._error = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+        self._client.close()
+        if self._error is not None:
+            raise self._error
+
+    def pass_by(self, count):
+        """Wait until that many more events have been published."""
+        with self._news:
+            goal = self.sent + count
+            good = self._news.wait_for(lambda: self.sent >= goal or self._error, 30)
+        assert good, f"only {self.sent} of {goal} events were published"
+
+    def _run(self):
+        try:
+            due = time.monotonic()
+            while not self._over.wait(max(0.0, due - time.monotonic())):
+                due += self._gap_s
+                self._client.publish(self._topic, [self._event(i) for i in range(self.CHUNK)])
+                with self._news:
+                    self.sent += self.CHUNK
+                    self._news.notify_all()
+        except Exception as error:  # noqa: BLE001 - raised again where the test is
+            self._error = error
+
+    def _event(self, index):
+        n = self.sent + index
+        key = f"k{n % self._keys}"
+        return event({"n": n, "key": key}, id=n, partitionkey=key)
