@@ -28,7 +28,7 @@ def steps(identity: Identity, *, bounding: bool) -> List[Step]:
         syscalls.prctl_step(_LAYER, syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     ]
     if bounding:
-        every = range(newest_capability() + 1)
+        every = range(syscalls.newest_capability() + 1)
         found += [syscalls.prctl_step(_LAYER, syscalls.PR_CAPBSET_DROP, each) for each in every]
         found.append(syscalls.prctl_step(_LAYER, syscalls.PR_SET_SECUREBITS, _SECUREBITS))
     if identity is not None:
@@ -45,15 +45,7 @@ def no_new_privs_step() -> Step:
 
 def can_drop_bounding_set() -> bool:
     """Whether this process, in its present user namespace, has CAP_SETPCAP."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        effective = next(int(line[7:], 16) for line in status if line.startswith("CapEff:"))
-    return bool(effective >> _CAP_SETPCAP & 1)
-
-
-def newest_capability() -> int:
-    """The highest capability number of this kernel."""
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as last:
-        return int(last.read())
+    return bool(syscalls.effective_capabilities() >> _CAP_SETPCAP & 1)
 
 
 def _identity_steps(uid: int, gid: int) -> List[Step]:

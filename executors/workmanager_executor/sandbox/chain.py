@@ -13,10 +13,10 @@ import select
 import struct
 from typing import List, Mapping, Sequence
 
-from . import limits, minder, namespaces, outlook, seccomp, syscalls
+from . import minder, namespaces, outlook, seccomp, syscalls
 from .errors import SandboxError
 from .prepared import Prepared, prepare
-from .records import ACTIVE, DEGRADED, OFF, Record
+from .records import ACTIVE, DEGRADED, Record
 from .steps import OPENED_FD, PARENT_FD, run
 
 EVENTS_FD = 3
@@ -40,7 +40,6 @@ def enter(fields: Mapping[str, object]) -> List[Record]:
             had. The process is then half-way in and has to exit (71).
     """
     prepared = prepare(fields)
-    _check_descriptors()
     _leave(prepared)
     parent_fd = EVENTS_FD
     if prepared.profile.has_namespaces:
@@ -76,7 +75,6 @@ def settle(prepared: Prepared, departure_fd: int) -> List[Record]:
     Waits for that process to end, for the parent-death signal is bound to the parent of the moment:
     the supervisor, which adopts this process. Else as `enter`.
     """
-    _check_descriptors()
     return _settle(prepared, departure_fd, departed=True)
 
 
@@ -91,23 +89,10 @@ def seal() -> None:
     run([seccomp.seal_step()])
 
 
-def _check_descriptors() -> None:
-    """The chain counts on the numbers that the kernel gives to what it opens."""
-    try:
-        for descriptor in range(PARENT_FD):
-            os.fstat(descriptor)
-    except OSError:
-        raise SandboxError("fds", f"descriptor {descriptor} is not open") from None
-
-
 def _leave(prepared: Prepared) -> None:
-    try:
-        limits.step_back()
-    except OSError as error:
-        prepared.ledger.note("rlimits", DEGRADED, f"no precedence for others: {error}")
     if prepared.profile.has_namespaces:
         try:
-            namespaces.separate(prepared.profile, prepared.identity)
+            namespaces.leave(prepared.profile, prepared.identity)
         except OSError as error:
             raise SandboxError("namespaces", str(error)) from error
 
@@ -117,11 +102,9 @@ def _settle(prepared: Prepared, parent_fd: int, *, departed: bool) -> List[Recor
         os.dup2(parent_fd, PARENT_FD, inheritable=False)
     syscalls.close_range(OPENED_FD)
     os.umask(0o022)
-    for layer in run(prepared.tree_steps):
+    for layer in run(prepared.shed_steps):
         prepared.ledger.note(layer, DEGRADED, outlook.SUBSTITUTES[layer])
-    _bound(prepared)
     _use_scratch(prepared.scratch)
-    run(prepared.shed_steps)
     _die_with_parent(departed=departed)
     if prepared.filter_program is not None:
         for offset in prepared.pid_offsets:
@@ -129,15 +112,6 @@ def _settle(prepared: Prepared, parent_fd: int, *, departed: bool) -> List[Recor
     run(prepared.lock_steps)
     os.close(PARENT_FD)
     return prepared.ledger.records()
-
-
-def _bound(prepared: Prepared) -> None:
-    try:
-        limits.apply(prepared.bounds)
-    except (OSError, ValueError) as error:
-        raise SandboxError("rlimits", str(error)) from error
-    in_force = limits.memory_in_force()
-    prepared.ledger.note("memory", DEGRADED if in_force else OFF, in_force or "no rlimit")
 
 
 def _use_scratch(path: str) -> None:

@@ -10,9 +10,12 @@ import os
 import resource
 from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from .steps import Step, writing
+
 _MIB = 1 << 20
 _GIB = 1 << 30
 _NICE = 5
+_OOM_SCORE_FILE = "/proc/self/oom_score_adj"
 _OOM_SCORE = b"800"
 _PENDING_SIGNALS = 256
 _NOTHING_OF = (
@@ -66,41 +69,35 @@ def bounds_for(
     return (*found, *_memory_bounds(limits, defaults))
 
 
-def apply(bounds: Sequence[Bound]) -> None:
-    """Set soft and hard limits; a hard limit that is lower already stays.
-
-    Raises:
-        OSError: The kernel refuses one.
-    """
+def steps(bounds: Sequence[Bound]) -> List[Step]:
+    """The calls that set *bounds*, soft and hard; a hard limit that is lower already stays."""
+    found = []
     for number, value in bounds:
         hard = resource.getrlimit(number)[1]
         kept = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(number, (kept, kept))
+        arguments = (number, (kept, kept))
+        found.append(Step("rlimits", f"setrlimit {arguments}", resource.setrlimit, arguments, None))
+    return found
 
 
-def memory_in_force() -> str:
-    """The rlimits that bound memory now, "" if there are none."""
-    data, space = resource.getrlimit(resource.RLIMIT_DATA), resource.getrlimit(resource.RLIMIT_AS)
-    words = []
-    if data[0] != resource.RLIM_INFINITY:
-        words.append(f"RLIMIT_DATA {data[0]}")
-    if space[0] != resource.RLIM_INFINITY:
-        words.append(f"RLIMIT_AS {space[0]}")
-    return ", ".join(words)
+def describe_memory(bounds: Sequence[Bound]) -> str:
+    """What of *bounds* bounds memory, for the record; "" if nothing does."""
+    names = {resource.RLIMIT_DATA: "RLIMIT_DATA", resource.RLIMIT_AS: "RLIMIT_AS"}
+    return ", ".join(f"{names[number]} {value}" for number, value in bounds if number in names)
 
 
-def step_back() -> None:
+def courtesy_steps() -> List[Step]:
     """Let the kernel prefer others: nice +5, and first choice when memory runs out.
 
-    Raises:
-        OSError: There is no /proc, or it is read-only.
+    They come before the executor has its own /proc, which is read-only. Without /proc, or with a
+    read-only one, they are left out, and the layer counts as degraded.
     """
-    os.nice(_NICE)
-    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(score, _OOM_SCORE)
-    finally:
-        os.close(score)
+    nice = os.getpriority(os.PRIO_PROCESS, 0) + _NICE
+    arguments = (os.PRIO_PROCESS, 0, nice)
+    found = [Step("rlimits", f"nice {nice}", os.setpriority, arguments, None, ())]
+    if os.access(_OOM_SCORE_FILE, os.W_OK):
+        return found + writing("rlimits", _OOM_SCORE_FILE, _OOM_SCORE)
+    return found
 
 
 def _memory_bounds(limits: Mapping[str, Optional[int]], defaults: _Engine) -> List[Bound]:

@@ -58,6 +58,7 @@ def split(identity: Identity) -> int:
 
 
 def _mind(inner: int, minders_end: int, supervisor_pid: int, identity: Identity) -> NoReturn:
+    # A user namespace without a map has no uid to change to; its capabilities go all the same.
     run(capabilities.steps(identity, bounding=True))
     run([capabilities.no_new_privs_step()])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

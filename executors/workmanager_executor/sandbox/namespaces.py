@@ -11,10 +11,14 @@ import fcntl
 import os
 import socket
 import struct
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from . import syscalls
-from .profile import NOBODY, Profile
+from .profile import NOBODY
+from .steps import Step, writing
+
+if TYPE_CHECKING:
+    from .profile import Profile
 
 _HOST_NAME = "worker"
 _ALWAYS = (
@@ -22,7 +26,8 @@ _ALWAYS = (
 )
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 # One pot per uid on the whole host, unless the user namespace sets a lower one of its own.
-_USER_CAPS = {"max_user_namespaces": "0", "max_inotify_instances": "16"}
+_USER_CAPS = (("max_user_namespaces", b"0"), ("max_inotify_instances", b"16"))
+_LAYER = "namespaces"
 
 Identity = Optional[Tuple[int, int]]  # uid and gid to become; None: stay who you are
 
@@ -36,55 +41,53 @@ def identity_of(profile: Profile) -> Identity:
     return (NOBODY, NOBODY) if profile.level == "full" else None
 
 
-def separate(profile: Profile, identity: Identity) -> None:
-    """Leave the host's namespaces; the next child is pid 1 of its own pid namespace."""
+def leave(profile: Profile, identity: Identity) -> None:
+    """Leave the host's namespaces; the next child is pid 1 of its own pid namespace.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
     flags = _ALWAYS | (syscalls.CLONE_NEWNET if profile.has_own_network else 0)
     if profile.level == "uid":
         syscalls.unshare(flags)
     elif identity is None:
-        _map_oneself(flags | syscalls.CLONE_NEWUSER)
+        syscalls.unshare(flags | syscalls.CLONE_NEWUSER)
     else:
-        _map_by_helper(flags | syscalls.CLONE_NEWUSER, identity)
-    _furnish(profile)
+        _leave_with_two_ids(flags | syscalls.CLONE_NEWUSER, identity)
 
 
-def _furnish(profile: Profile) -> None:
-    """Set up what the new namespaces need, while there are capabilities over them."""
-    syscalls.set_host_name(_HOST_NAME)
-    if profile.network == "loopback":
-        _raise_loopback()
+def steps(profile: Profile, identity: Identity) -> List[Step]:
+    """What the new namespaces need, as calls of their first process; it has all capabilities."""
+    found: List[Step] = []
     if profile.level == "full":
-        for name, value in _USER_CAPS.items():
-            _write_file(f"/proc/sys/user/{name}", value)
+        if identity is None:
+            found += _map_steps(os.geteuid(), os.getegid())
+        for name, value in _USER_CAPS:
+            found += writing(_LAYER, f"/proc/sys/user/{name}", value)
+    found.append(syscalls.host_name_step(_LAYER, _HOST_NAME))
+    if profile.network == "loopback":
+        found.append(Step("network", "raise lo", _raise_loopback, (), None))
+    return found
 
 
-def _write_file(path: str, text: str) -> None:
-    """Write in one call: the kernel's files take no second one, and the error must be heard."""
-    target = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(target, text.encode())
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        os.close(target)
+def _map_steps(uid: int, gid: int) -> List[Step]:
+    """Map one's own id to itself; user_namespaces(7) wants setgroups denied before."""
+    return [
+        # A service that gave up root without an exec does not own its /proc/self.
+        syscalls.prctl_step(_LAYER, syscalls.PR_SET_DUMPABLE, 1),
+        *writing(_LAYER, "/proc/self/setgroups", b"deny"),
+        *writing(_LAYER, "/proc/self/uid_map", b"%d %d 1" % (uid, uid)),
+        *writing(_LAYER, "/proc/self/gid_map", b"%d %d 1" % (gid, gid)),
+    ]
 
 
-def _map_oneself(flags: int) -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    syscalls.unshare(flags)
-    _write_file("/proc/self/setgroups", "deny")  # user_namespaces(7): else no gid_map
-    _write_file("/proc/self/uid_map", f"{uid} {uid} 1")
-    _write_file("/proc/self/gid_map", f"{gid} {gid} 1")
-
-
-def _map_by_helper(flags: int, identity: Tuple[int, int]) -> None:
+def _leave_with_two_ids(flags: int, identity: Tuple[int, int]) -> None:
     """Only a process outside the new namespace may map more than the caller's own id."""
     pid = os.getpid()
     wait_end, go_end = os.pipe()
     helper = os.fork()
     if helper == 0:
-        os._exit(_help(pid, wait_end, go_end, identity))
+        os._exit(_map_for(pid, wait_end, go_end, identity))
     try:
         syscalls.unshare(flags)
         os.write(go_end, b"g")
@@ -96,13 +99,14 @@ def _map_by_helper(flags: int, identity: Tuple[int, int]) -> None:
         raise PermissionError(1, "the id maps were refused", f"uid_map of {identity[0]}")
 
 
-def _help(pid: int, wait_end: int, go_end: int, identity: Tuple[int, int]) -> int:
+def _map_for(pid: int, wait_end: int, go_end: int, identity: Tuple[int, int]) -> int:
     os.close(go_end)
     if os.read(wait_end, 1) != b"g":
         return 1
     try:
-        _write_file(f"/proc/{pid}/uid_map", f"0 0 1\n{identity[0]} {identity[0]} 1")
-        _write_file(f"/proc/{pid}/gid_map", f"0 0 1\n{identity[1]} {identity[1]} 1")
+        for name, own in (("uid_map", identity[0]), ("gid_map", identity[1])):
+            target = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(target, b"0 0 1\n%d %d 1" % (own, own))
     except OSError:
         return 1
     return 0

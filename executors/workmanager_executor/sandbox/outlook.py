@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NO_LANDLOCK = "needs kernel 5.13, CONFIG_SECURITY_LANDLOCK and landlock in the lsm= list"
 SUBSTITUTES = {
+    "rlimits": "nice +5 was refused",
     "proc": "only cpuinfo, meminfo and stat: the host's /proc is partly masked (a container?), so "
     "a private one is refused",
 }
@@ -23,7 +24,7 @@ SUBSTITUTES = {
 def note_all(
     ledger: Ledger, profile: Profile, *, identity: Identity, tree: Optional[Tree], abi: int
 ) -> None:
-    """Write down every layer but memory, which is read from the process itself.
+    """Write down every layer but memory.
 
     Raises:
         SandboxError: The profile requires a layer that will not be active.
@@ -37,6 +38,11 @@ def note_all(
         _note_privileges(ledger, profile, identity)
         _note_landlock(ledger, profile, abi)
         _note_network(ledger, profile)
+
+
+def note_memory(ledger: Ledger, bounds: str) -> None:
+    """Write down what bounds memory: rlimits at best, for a cgroup is the supervisor's to make."""
+    ledger.note("memory", DEGRADED if bounds else OFF, bounds or "no rlimit")
 
 
 def _has_own_count(profile: Profile, identity: Identity) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import capabilities, landlock, limits, mounts, namespaces, outlook, seccomp, syscalls, trees
 from .errors import SandboxError
@@ -31,17 +31,15 @@ class Prepared(NamedTuple):
     profile: Profile
     identity: Identity
     tree: Optional[Tree]
-    tree_steps: Tuple[Step, ...]
-    bounds: Tuple[limits.Bound, ...]
-    shed_steps: Tuple[Step, ...]
-    lock_steps: Tuple[Step, ...]
+    shed_steps: Tuple[Step, ...]  # everything up to the loss of all privileges
+    lock_steps: Tuple[Step, ...]  # no_new_privs, Landlock, seccomp
     filter_program: Optional[ctypes.Array[ctypes.c_char]]
     pid_offsets: Tuple[int, ...]  # in filter_program: where the executor's pid belongs
     scratch: str
     ledger: Ledger
 
 
-_KEPT: Dict[Profile, Prepared] = {}
+_KEPT: Dict[str, Prepared] = {}  # by the fields' text: in a fork nothing costs less to compare
 
 
 def prepare(fields: Mapping[str, object]) -> Prepared:
@@ -50,13 +48,16 @@ def prepare(fields: Mapping[str, object]) -> Prepared:
     Raises:
         SandboxError: The profile makes no sense, or this host lacks a layer that it demands.
     """
-    profile = parse(fields)
-    kept = _KEPT.get(profile)
+    key = repr(fields)
+    kept = _KEPT.get(key)
     if kept is not None and (kept.tree is None or trees.is_current(kept.tree)):
         return kept
     if len(_KEPT) >= _KEPT_MAX:
         _KEPT.clear()
-    made = _KEPT[profile] = _prepare(profile)
+    try:
+        made = _KEPT[key] = _prepare(parse(fields))
+    except OSError as error:
+        raise SandboxError("profile", str(error)) from error
     return made
 
 
@@ -67,17 +68,18 @@ def _prepare(profile: Profile) -> Prepared:
     tree = trees.plan(profile) if profile.has_namespaces else None
     ledger = Ledger(profile.required)
     outlook.note_all(ledger, profile, identity=identity, tree=tree, abi=abi)
+    bounds = limits.bounds_for(
+        dict(profile.limits),
+        engine=profile.engine,
+        own_processes=profile.level == "full" or identity is not None,
+    )
+    outlook.note_memory(ledger, limits.describe_memory(bounds))
     program = _filter(profile, abi)
-    own_processes = profile.level == "full" or identity is not None
     return Prepared(
         profile=profile,
         identity=identity,
         tree=tree,
-        tree_steps=_tree_steps(profile, tree, identity),
-        bounds=limits.bounds_for(
-            dict(profile.limits), engine=profile.engine, own_processes=own_processes
-        ),
-        shed_steps=_shed_steps(profile, identity),
+        shed_steps=_shed_steps(profile, identity, tree, bounds),
         lock_steps=_lock_steps(profile, abi, program),
         filter_program=program,
         pid_offsets=tuple(seccomp.pid_offsets(program.raw)) if program is not None else (),
@@ -107,19 +109,19 @@ def _filter(profile: Profile, abi: int) -> Optional[ctypes.Array[ctypes.c_char]]
     return ctypes.create_string_buffer(program, len(program))
 
 
-def _tree_steps(profile: Profile, tree: Optional[Tree], identity: Identity) -> Tuple[Step, ...]:
-    if tree is None:
-        return ()
-    owner = identity or (os.geteuid(), os.getegid())
-    return tuple(mounts.steps(profile, tree, owner))
-
-
-def _shed_steps(profile: Profile, identity: Identity) -> Tuple[Step, ...]:
-    if profile.level == "none":
-        return ()
-    # In a user namespace of one's own one has every capability, so also that of dropping them.
-    bounding = profile.level == "full" or capabilities.can_drop_bounding_set()
-    return tuple(capabilities.steps(identity, bounding=bounding))
+def _shed_steps(
+    profile: Profile, identity: Identity, tree: Optional[Tree], bounds: Sequence[limits.Bound]
+) -> Tuple[Step, ...]:
+    found = limits.courtesy_steps()
+    if tree is not None:
+        owner = identity or (os.geteuid(), os.getegid())
+        found += namespaces.steps(profile, identity) + mounts.steps(profile, tree, owner)
+    found += limits.steps(bounds)
+    if profile.level != "none":
+        # In a user namespace of one's own one has every capability, also that of dropping them.
+        bounding = profile.level == "full" or capabilities.can_drop_bounding_set()
+        found += capabilities.steps(identity, bounding=bounding)
+    return tuple(found)
 
 
 def _lock_steps(

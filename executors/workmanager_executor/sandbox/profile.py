@@ -88,6 +88,9 @@ def own_runtime_paths() -> List[str]:
     """What this interpreter needs in order to go on importing: its prefixes and sys.path."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     wanted = [sys.base_prefix, sys.prefix, package, *sys.path]
+    environment = os.path.dirname(os.path.dirname(sys.executable or ""))
+    if os.path.exists(os.path.join(environment, "pyvenv.cfg")):  # -S leaves it out of the prefixes
+        wanted.append(environment)
     return [path for path in dict.fromkeys(wanted) if os.path.isabs(path) and path != "/"]
 
 
@@ -206,6 +209,6 @@ def _limits(fields: Mapping[str, object]) -> Tuple[Tuple[str, Optional[int]], ..
     if unknown:
         raise SandboxError("profile", f"limits: unknown {', '.join(unknown)}")
     for name, value in limits.items():
-        if value is not None and (not isinstance(value, int) or value < 0):
+        if value is not None and (type(value) is not int or value < 0):
             raise SandboxError("profile", f"limits.{name}: not a number of at least 0")
     return tuple(sorted(limits.items()))

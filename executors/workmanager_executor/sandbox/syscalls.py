@@ -28,6 +28,7 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+_PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
@@ -54,12 +55,6 @@ def unshare(flags: int) -> None:
         _fail("unshare")
 
 
-def set_host_name(name: str) -> None:
-    """Name this uts namespace."""
-    if _LIBC.sethostname(name.encode(), ctypes.c_size_t(len(name))) != 0:
-        _fail("sethostname")
-
-
 def prctl(option: int, argument: int = 0) -> None:
     """Set one attribute of this process; unused arguments are zero, as newer options insist."""
     if _LIBC.prctl(option, argument, 0, 0, 0) != 0:
@@ -72,10 +67,34 @@ def landlock_abi() -> int:
     return max(0, int(_LIBC.syscall(*arguments))) if arguments else 0
 
 
+def effective_capabilities() -> int:
+    """The effective capability set of this thread, a bit each."""
+    header = ctypes.create_string_buffer(struct.pack("=II", _CAPABILITY_VERSION_3, 0), 8)
+    sets = ctypes.create_string_buffer(24)
+    if _LIBC.capget(header, sets) != 0:
+        _fail("capget")
+    low, _, _, high, _, _ = struct.unpack("=6I", sets.raw)
+    return int(low | high << 32)
+
+
+def newest_capability() -> int:
+    """The highest capability number of this kernel."""
+    number = 0
+    while _LIBC.prctl(_PR_CAPBSET_READ, number + 1, 0, 0, 0) >= 0:
+        number += 1
+    return number
+
+
 def close_range(first_fd: int, last_fd: int = 0xFFFFFFFF) -> None:
     """Close every descriptor from *first_fd* to *last_fd*. Needs kernel 5.9."""
     if _LIBC.syscall(*_raw("close_range", first_fd, last_fd, 0)) != 0:
         _fail("close_range")
+
+
+def host_name_step(layer: str, name: str) -> Step:
+    """sethostname(2): name this uts namespace."""
+    arguments = (name.encode(), ctypes.c_size_t(len(name)))
+    return Step(layer, "sethostname", _LIBC.sethostname, arguments)
 
 
 def unshare_step(layer: str, flags: int) -> Step:
