@@ -23,12 +23,10 @@ IGNORED_VARIABLES = frozenset({"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFI
 
 def default_state() -> Path:
     """Return the state folder: systemd's, else root's, else the user's (XDG)."""
-    if os.environ.get("STATE_DIRECTORY"):
-        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
     if os.geteuid() == 0:
-        return Path("/var/lib/workmanager")
+        return _folder_of("STATE_DIRECTORY", Path("/var/lib/workmanager"))
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "workmanager"
+    return _folder_of("STATE_DIRECTORY", Path(home).expanduser() / "workmanager")
 
 
 class Settings(BaseModel):
@@ -38,9 +36,9 @@ class Settings(BaseModel):
 
     state: Annotated[Path, Field(default_factory=default_state)]
     bind: str = "127.0.0.1:5001"
-    socket: str = ""  # the Unix socket; empty = workmanager.sock in the state folder, "none" = none
+    socket: str = ""  # the Unix socket; empty = in $RUNTIME_DIRECTORY or state, "none" = none
     dev: bool = False  # no authentication, on loopback only
-    token_file: Path | None = None  # default: token in the state folder, made if it is not there
+    token_file: Path | None = None  # default: a credential, else in the state folder, made there
     allowed_uids: tuple[int, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -71,7 +69,21 @@ class Settings(BaseModel):
         """Where the Unix socket is; None for none."""
         if self.socket == "none":
             return None
-        return Path(self.socket) if self.socket else self.state / "workmanager.sock"
+        if self.socket:
+            return Path(self.socket)
+        return _folder_of("RUNTIME_DIRECTORY", self.state) / "workmanager.sock"
+
+    @property
+    def token_path(self) -> Path:
+        """Where the bearer token is: a credential that systemd gave, else the state folder's."""
+        given = _folder_of("CREDENTIALS_DIRECTORY", self.state) / "token"
+        return self.token_file or (given if given.exists() else self.state / "token")
+
+
+def _folder_of(variable: str, otherwise: Path) -> Path:
+    """Return the folder that systemd made for this service (systemd.exec(5))."""
+    folders = os.environ.get(variable, "")
+    return Path(folders.split(":")[0]) if folders else otherwise
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

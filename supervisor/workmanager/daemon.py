@@ -1,30 +1,39 @@
 """The service as a process: settings in, exit code out; signals; the order of start and stop.
 
-start: supervisor (zygote, store, recovery) -> doors (REST)
+start: supervisor (zygote, store, recovery) -> doors (REST) -> systemd is told READY
 stop:  doors close -> executors drain -> the rest is written -> the store is closed
+SIGHUP: the settings are read again, see `ops.reload`
 """
 
 from __future__ import annotations
 
 import resource
 import signal
+import socket
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
+from workmanager.api.activation import take_inherited
 from workmanager.api.auth import Auth, load_or_create_token
 from workmanager.api.listeners import Tls
 from workmanager.api.rest.app import create_app
 from workmanager.api.rest.bodies import Limits
 from workmanager.api.server import ServerOptions, serve
 from workmanager.errors import WorkManagerError
+from workmanager.ops import systemd
+from workmanager.ops.reload import Reloader
 from workmanager.service import Service
 from workmanager.supervisor import Supervisor
 from workmanager.telemetry import logs
+from workmanager.telemetry.sdnotify import Notifier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workmanager.config import Settings
 
 SWITCH_INTERVAL_S = 0.0005  # the writer's thread must not wait 5 ms for the interpreter lock
@@ -34,18 +43,35 @@ INTERRUPTED = 130  # exit code after a second signal: 128 + SIGINT, as shells ha
 log = structlog.get_logger()
 
 
-def run(settings: Settings) -> None:
-    """Run the service until SIGINT or SIGTERM.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the process was started with, besides its settings.
+
+    Attributes:
+        reload: Reads the settings anew; None where nobody can say from where.
+        notifier: Tells systemd how the service is; does nothing without one.
+        inherited: Listening sockets that systemd opened.
+    """
+
+    reload: Callable[[], Settings] | None = None
+    notifier: Notifier = field(default_factory=Notifier)
+    inherited: tuple[socket.socket, ...] = ()
+
+
+def run(settings: Settings, *, reload: Callable[[], Settings] | None = None) -> None:
+    """Run the service until SIGINT or SIGTERM; at SIGHUP take on what *reload* returns.
 
     Raises:
         WorkManagerError: It cannot start; the message says why and what to do.
     """
+    around = Surroundings(reload, Notifier.from_environment(), take_inherited())
+    systemd.prepare_process()
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_file_limit()
     end: WorkManagerError | SystemExit | None = None  # raised in except*, it would be in a group
     try:
-        trio.run(main, settings)
+        trio.run(main, settings, around)
     except* WorkManagerError as group:
         end = _first(group)
     except* KeyboardInterrupt:
@@ -64,18 +90,24 @@ def _raise_file_limit() -> None:
 
 
 async def main(
-    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+    settings: Settings,
+    around: Surroundings | None = None,
+    *,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the service; `task_status` gets the URLs once calls are taken."""
+    around = around or Surroundings()
     stop = trio.Event()
+    around.notifier.tell(STATUS="recovering")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop)
         supervisor = Supervisor(settings)
         async with trio.open_nursery() as running:
             await running.start(supervisor.run)
+            nursery.start_soon(systemd.keep_informed, around.notifier, supervisor)
             async with trio.open_nursery() as operations:
                 service = Service(supervisor, operations)
-                await _serve(settings, service, stop, task_status)
+                await _serve(settings, around, service, stop, task_status)
                 operations.cancel_scope.cancel()
             supervisor.stop()
         log.info("stopped")
@@ -84,23 +116,31 @@ async def main(
 
 async def _serve(
     settings: Settings,
+    around: Surroundings,
     service: Service,
     stop: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     limits = Limits.for_code(settings.code_max_bytes)
-    app = create_app(service, _auth(settings), answers=service.answers, limits=limits)
+    auth = _auth(settings)
+    app = create_app(service, auth, answers=service.answers, limits=limits)
+    reloader = Reloader(around.reload or (lambda: settings), settings, service, auth, app.state)
     async with trio.open_nursery() as nursery:
         doors_closed = trio.Event()
         urls = await nursery.start(
             lambda task_status: serve(
-                app, _options(settings), shutdown=doors_closed, task_status=task_status
+                app, _options(settings, around), shutdown=doors_closed, task_status=task_status
             )
         )
         log.info("serving", urls=urls, dev=settings.dev, state=str(settings.state))
+        around.notifier.tell(READY=1)
         task_status.started(urls)
-        await stop.wait()
+        async with trio.open_nursery() as attending:
+            attending.start_soon(systemd.reload_at_hangups, around.notifier, reloader)
+            await stop.wait()
+            attending.cancel_scope.cancel()
         log.info("stopping")
+        around.notifier.tell(STOPPING=1, STATUS="draining")
         doors_closed.set()
 
 
@@ -117,17 +157,19 @@ async def _watch_signals(stop: trio.Event) -> None:
 def _auth(settings: Settings) -> Auth:
     if settings.dev:
         return Auth(dev=True)
-    path = settings.token_file or settings.state / "token"
-    return Auth(token=load_or_create_token(path), allowed_uids=frozenset(settings.allowed_uids))
+    token = load_or_create_token(settings.token_path)
+    return Auth(token=token, allowed_uids=frozenset(settings.allowed_uids))
 
 
-def _options(settings: Settings) -> ServerOptions:
+def _options(settings: Settings, around: Surroundings) -> ServerOptions:
+    families = {sock.family for sock in around.inherited}  # what is handed over is not opened
     tls = None
     if settings.tls_certificate is not None and settings.tls_key is not None:
         tls = Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     return ServerOptions(
-        binds=(settings.bind,) if settings.bind != "none" else (),
-        unix_socket=settings.socket_path,
+        binds=() if settings.bind == "none" or families - {socket.AF_UNIX} else (settings.bind,),
+        unix_socket=None if socket.AF_UNIX in families else settings.socket_path,
+        inherited=around.inherited,
         tls=tls,
         require_loopback=settings.dev,
         grace_s=settings.shutdown_grace_s,

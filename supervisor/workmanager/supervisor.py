@@ -105,6 +105,13 @@ class Supervisor:
         """Ask `run` to drain and return."""
         self._stop.set()
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Take on settings that may change while the service runs."""
+        self.settings = settings
+        self.logbook.is_echoed = settings.log_worker_lines
+        self.store.writer.retention = _retention(settings)
+        self.core.max_inbox_bytes = settings.inbox_total_bytes
+
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
         self._build_core(recovered)
@@ -138,11 +145,7 @@ class Supervisor:
 
     def _build_core(self, recovered: Recovered) -> None:
         timers = Timers()
-        self.store.writer.retention = Retention(
-            history_tasks=self.settings.history_tasks,
-            history_s=self.settings.history_age_s,
-            dedupe_s=LONGEST_DEDUPE_S,
-        )
+        self.store.writer.retention = _retention(self.settings)
         ledger = Ledger(
             self.store.writer,
             timers,
@@ -358,6 +361,14 @@ class Supervisor:
                 for pid in _children():
                     if pid not in known:
                         _reap(pid)
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        history_tasks=settings.history_tasks,
+        history_s=settings.history_age_s,
+        dedupe_s=LONGEST_DEDUPE_S,
+    )
 
 
 def _children() -> list[int]:

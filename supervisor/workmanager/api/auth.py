@@ -40,9 +40,9 @@ class Peer:
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Auth:
-    """The rules of admission.
+    """The rules of admission; all doors share one, so that a reload reaches each.
 
     Attributes:
         token: The bearer token; empty means that no token is accepted.
@@ -141,7 +141,7 @@ def _create_token(path: Path) -> str:
 def _check_token_file(path: Path, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise StateFolderError(f"{path}: is not a plain file; remove it and start again")
-    if facts.st_mode & 0o077:
+    if facts.st_mode & 0o077 and not _is_credential(path):
         mode = stat.S_IMODE(facts.st_mode)
         raise StateFolderError(
             f"{path}: is open to others (mode {mode:04o}); chmod 600 it, or remove it and start "
@@ -149,6 +149,12 @@ def _check_token_file(path: Path, facts: os.stat_result) -> None:
         )
     if facts.st_uid not in (os.geteuid(), ROOT_UID):
         raise StateFolderError(f"{path}: belongs to user {facts.st_uid}, not to this service")
+
+
+def _is_credential(path: Path) -> bool:
+    """Tell whether systemd put the file there: an ACL shows as group bits, others cannot enter."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and os.fspath(path.parent) == folder
 
 
 def _is_allowed(auth: Auth, peer: Peer) -> bool:

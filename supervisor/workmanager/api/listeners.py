@@ -71,6 +71,7 @@ class ServerOptions:
         tls: Needed for any address but loopback, unless `allow_plaintext`.
         allow_plaintext: A proxy in front speaks TLS; tokens pass in clear between it and here.
         require_loopback: Refuse any other address (dev mode, which has no credentials).
+        inherited: Listening sockets that systemd opened; closed by the server.
         grace_s: Seconds that requests under way get at shutdown.
         idle_timeout_s: Seconds a connection may take for a request head, or idle between requests.
         max_connections: More are closed as soon as they are accepted.
@@ -86,6 +87,7 @@ class ServerOptions:
     idle_timeout_s: float = 30.0
     handshake_timeout_s: float = 10.0
     max_connections: int = 1000
+    inherited: tuple[socket.socket, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ async def open_listeners(options: ServerOptions) -> AsyncIterator[list[Listener]
     """
     listeners: list[Listener] = []
     try:
+        for sock in options.inherited:
+            listeners.append(_adopt(sock, options))  # noqa: PERF401 - closed if a later one fails
         for bind in options.binds:
             listeners += await _open_tcp(bind, options)
         if options.unix_socket is not None:
@@ -130,13 +134,30 @@ async def _open_tcp(bind: str, options: ServerOptions) -> list[Listener]:
         raise ServerError(f"{bind}: the host is unknown: {exc.strerror}") from exc
     except OSError as exc:
         raise ServerError(f"{bind}: cannot listen: {_explain(exc)}") from exc
-    scheme = "http" if options.tls is None else "https"
-    return [Listener(sock, f"{scheme}://{_authority(sock)}") for sock in sockets]
+    return [Listener(sock, _url(sock, options)) for sock in sockets]
 
 
-def _authority(listener: trio.SocketListener) -> str:
+def _adopt(sock: socket.socket, options: ServerOptions) -> Listener:
+    """Listen on a socket that was opened before us; its file, if it has one, stays when we go."""
+    address = sock.getsockname()
+    if sock.type != socket.SOCK_STREAM or not _is_listening(sock):
+        raise ServerError(f"{address!r}: the socket handed over is not one that listens (Accept=no)")
+    if sock.family != socket.AF_UNIX:
+        _check_exposure(f"{address[0]}:{address[1]}", {str(address[0])}, options)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    if sock.family == socket.AF_UNIX:
+        return Listener(listener, f"unix:{address}")
+    return Listener(listener, _url(listener, options))
+
+
+def _is_listening(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _url(listener: trio.SocketListener, options: ServerOptions) -> str:
     host, port = listener.socket.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    scheme = "http" if options.tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def parse_bind(bind: str) -> tuple[str, int]:

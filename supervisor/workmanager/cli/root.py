@@ -26,6 +26,7 @@ PLACES = {
     "engine": f"{COMMANDS}.engine:engine",
     "operation": f"{COMMANDS}.operation:operation",
     "health": f"{COMMANDS}.health:health",
+    "install": f"{COMMANDS}.install:install",
     "completion": f"{COMMANDS}.completion:completion",
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:5001"
 DEFAULT_PORT = 5001
 SOCKET_NAME = "workmanager.sock"
+SYSTEM_RUNTIME_FOLDER = "/run/workmanager"
 TOKEN_NAME = "token"  # noqa: S105 - the file's name, not its content
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 MAX_PORT = 65535
@@ -76,12 +77,13 @@ def parse_target(text: str) -> Target:
 def default_target(environ: Mapping[str, str] | None = None) -> Target:
     """Return where the service is, going by the environment and by the sockets that exist.
 
-    `WORKMANAGER_SOCKET`, else `workmanager.sock` in a state folder, else `DEFAULT_URL`.
+    `WORKMANAGER_SOCKET`, else `workmanager.sock` in a state folder or where systemd's unit has it,
+    else `DEFAULT_URL`.
     """
     environ = os.environ if environ is None else environ
     if environ.get("WORKMANAGER_SOCKET"):
         return Target(environ["WORKMANAGER_SOCKET"])
-    for folder in state_folders(environ):
+    for folder in (*state_folders(environ), SYSTEM_RUNTIME_FOLDER):
         path = f"{folder}/{SOCKET_NAME}"
         if _is_socket(path):
             return Target(path)

@@ -17,6 +17,7 @@ from workmanager.service.watching import WatchCalls
 if TYPE_CHECKING:
     import trio
 
+    from workmanager.config import Settings
     from workmanager.supervisor import Supervisor
 
 __all__ = ["Service"]
@@ -33,3 +34,7 @@ class Service(VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls, 
         super().__init__(supervisor, Operations(nursery))
         self._observer = Observer(supervisor, nursery)
         self.answers = StoredAnswers(supervisor)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take on settings that may change while the service runs."""
+        self._sup.reconfigure(settings)

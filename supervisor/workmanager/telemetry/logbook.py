@@ -34,7 +34,7 @@ class LogBook:
     """Keeps lines per worker, numbered over all of them."""
 
     def __init__(self, *, echo: bool) -> None:
-        self._echo = echo
+        self.is_echoed = echo
         self._lines: dict[str, deque[LogLine]] = {}
         self._next = 1
         self._followers: list[Follower] = []
@@ -65,7 +65,7 @@ class LogBook:
         self._lines.setdefault(worker.name, deque(maxlen=LINES_KEPT)).append(line)
         for follower in self._followers:
             follower.offer(line)
-        if self._echo:
+        if self.is_echoed:
             emit = getattr(log, _LEVELS[line.level])
             emit("worker_line", worker=line.worker, task=task, stream=line.stream, text=text)
 

@@ -16,6 +16,8 @@ from workmanager.errors import InvalidArgumentError, WorkManagerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workmanager.config import Settings
+
 
 @click.command("serve", cls=PlainCommand)
 @click.option("--dev", is_flag=True, help="For development: no credentials, on loopback only.")
@@ -52,4 +54,7 @@ def _run(config: Path | None, overrides: dict[str, str | bool | None]) -> None:
     from workmanager.config import load_settings
     from workmanager.daemon import run
 
-    run(load_settings(config, overrides))
+    def load() -> Settings:
+        return load_settings(config, overrides)
+
+    run(load(), reload=load)
