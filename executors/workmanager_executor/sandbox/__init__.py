@@ -4,17 +4,19 @@
     fd = separate(prepared)            in the intermediate process, before it forks
     records = settle(prepared, fd)     in the executor, before a byte of user code is read
 
-`enter(profile)` does all three for a caller without an intermediate, `seal()` ends the set-up of a
-foreign interpreter. Standard library only: what builds the cage must be small enough to be read.
+`seal()` ends the set-up of a foreign interpreter; `python -I -S <this folder>/__main__.py` prints
+as JSON what the host can give. Standard library only: what builds the cage must be small enough to
+be read.
 """
 
 from __future__ import annotations
 
-from .chain import enter, seal, separate, settle
+from .chain import seal, separate, settle
 from .errors import SandboxError
 from .prepared import Prepared, prepare
 from .profile import LEVELS
 from .records import LAYERS, Record
+from .sigterm import end_on_sigterm
 
 __all__ = [
     "LAYERS",
@@ -22,7 +24,7 @@ __all__ = [
     "Prepared",
     "Record",
     "SandboxError",
-    "enter",
+    "end_on_sigterm",
     "prepare",
     "seal",
     "separate",

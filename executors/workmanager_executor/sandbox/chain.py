@@ -1,9 +1,10 @@
 """Applying a prepared sandbox: first the namespaces, then, as their first process, all the rest.
 
-    zygote --fork--> intermediate: separate() --fork--> executor: settle()
+    zygote: prepare() --fork--> intermediate: separate() --fork--> executor: settle()
 
 Only a child can be in a new pid namespace, and the zygote's double fork has a process to spare for
-that. `enter` does both for a caller that has none; it leaves a minder behind.
+that. The executor is the supervisor's own child all the same: what ends it is what it ended of, and
+since it is pid 1 of its namespace, the kernel ends everything in there before its parent is told.
 """
 
 from __future__ import annotations
@@ -11,40 +12,22 @@ from __future__ import annotations
 import os
 import select
 import struct
-from typing import List, Mapping, Sequence
+from typing import TYPE_CHECKING, List, Sequence
 
-from . import minder, namespaces, outlook, seccomp, syscalls
+from . import namespaces, outlook, seccomp, syscalls
 from .errors import SandboxError
-from .prepared import Prepared, prepare
-from .records import ACTIVE, DEGRADED, Record
+from .records import ACTIVE, DEGRADED
+from .sigterm import end_on_sigterm
 from .steps import OPENED_FD, PARENT_FD, run
+
+if TYPE_CHECKING:
+    from .prepared import Prepared
+    from .records import Record
 
 EVENTS_FD = 3
 SETUP_FAILED = 71  # exit code, as in the contract with the supervisor
 
 _SIGKILL = 9  # the enums of `signal` would cost each executor some hundred KiB
-
-
-def enter(fields: Mapping[str, object]) -> List[Record]:
-    """Put this process into the sandbox that *fields* describes; before any user byte is read.
-
-    Call it in the executor's child, single-threaded, with its five descriptors in place. At level
-    full and uid the caller stays behind as the minder and this returns in its child only. The
-    environment gets TMPDIR and HOME, and the working directory is the scratch.
-
-    Returns:
-        One record for each layer: `{layer, state, detail, required}`.
-
-    Raises:
-        SandboxError: A layer that the level is made of, or that the profile requires, cannot be
-            had. The process is then half-way in and has to exit (71).
-    """
-    prepared = prepare(fields)
-    _leave(prepared)
-    parent_fd = EVENTS_FD
-    if prepared.profile.has_namespaces:
-        parent_fd = minder.split(prepared.identity)
-    return _settle(prepared, parent_fd, departed=False)
 
 
 def separate(prepared: Prepared, cgroup_fds: Sequence[int] = ()) -> int:
@@ -65,17 +48,45 @@ def separate(prepared: Prepared, cgroup_fds: Sequence[int] = ()) -> int:
     if cgroup_fds:
         prepared.ledger.note("cgroups", ACTIVE, f"joined {len(cgroup_fds)}")
     departure_fd = os.pidfd_open(os.getpid())
-    _leave(prepared)
+    if prepared.profile.has_namespaces:
+        try:
+            namespaces.leave(prepared.profile, prepared.identity)
+        except OSError as error:
+            raise SandboxError("namespaces", str(error)) from error
     return departure_fd
 
 
 def settle(prepared: Prepared, departure_fd: int) -> List[Record]:
     """Apply all that is left, in the child of the process that called `separate`.
 
-    Waits for that process to end, for the parent-death signal is bound to the parent of the moment:
-    the supervisor, which adopts this process. Else as `enter`.
+    Call it single-threaded, with the executor's five descriptors in place and before a byte of user
+    code is read. It waits for the intermediate process to end, for the parent-death signal is bound
+    to the parent of the moment: the supervisor, which adopts this process. All descriptors from 5
+    on are closed. The environment gets TMPDIR and HOME, and the working directory is the scratch.
+
+    Returns:
+        One record for each layer: `{layer, state, detail, required}`.
+
+    Raises:
+        SandboxError: A layer that the level is made of, or that the profile requires, cannot be
+            had. The process is then half-way in and has to exit (71).
     """
-    return _settle(prepared, departure_fd, departed=True)
+    if departure_fd != PARENT_FD:
+        os.dup2(departure_fd, PARENT_FD, inheritable=False)
+    syscalls.close_range(OPENED_FD)
+    os.umask(0o022)
+    for layer in run(prepared.shed_steps):
+        prepared.ledger.note(layer, DEGRADED, outlook.SUBSTITUTES[layer])
+    _use_scratch(prepared.scratch)
+    _die_with_supervisor()
+    if prepared.filter_program is not None:
+        for offset in prepared.pid_offsets:
+            struct.pack_into("=I", prepared.filter_program, offset, os.getpid())
+    run(prepared.lock_steps)
+    os.close(PARENT_FD)
+    if prepared.profile.has_namespaces:
+        end_on_sigterm()
+    return prepared.ledger.records()
 
 
 def seal() -> None:
@@ -87,31 +98,7 @@ def seal() -> None:
         SandboxError: The kernel refuses.
     """
     run([seccomp.seal_step()])
-
-
-def _leave(prepared: Prepared) -> None:
-    if prepared.profile.has_namespaces:
-        try:
-            namespaces.leave(prepared.profile, prepared.identity)
-        except OSError as error:
-            raise SandboxError("namespaces", str(error)) from error
-
-
-def _settle(prepared: Prepared, parent_fd: int, *, departed: bool) -> List[Record]:
-    if parent_fd != PARENT_FD:
-        os.dup2(parent_fd, PARENT_FD, inheritable=False)
-    syscalls.close_range(OPENED_FD)
-    os.umask(0o022)
-    for layer in run(prepared.shed_steps):
-        prepared.ledger.note(layer, DEGRADED, outlook.SUBSTITUTES[layer])
-    _use_scratch(prepared.scratch)
-    _die_with_parent(departed=departed)
-    if prepared.filter_program is not None:
-        for offset in prepared.pid_offsets:
-            struct.pack_into("=I", prepared.filter_program, offset, os.getpid())
-    run(prepared.lock_steps)
-    os.close(PARENT_FD)
-    return prepared.ledger.records()
+    end_on_sigterm()  # which the step into the interpreter undid
 
 
 def _use_scratch(path: str) -> None:
@@ -123,20 +110,20 @@ def _use_scratch(path: str) -> None:
         raise SandboxError("scratch", str(error)) from error
 
 
-def _die_with_parent(*, departed: bool) -> None:
-    """Have the kernel kill this process when its parent ends; end at once if it has ended.
+def _die_with_supervisor() -> None:
+    """Have the kernel kill this process when the supervisor ends; end at once if it has ended.
 
-    getppid() is 0 in a pid namespace, so it cannot settle the race: a descriptor that the parent
-    holds does. Changes of credentials disarm the signal, so this comes after them.
+    The usual check, whether getppid() has changed, says nothing: it is 0 in a pid namespace. So the
+    intermediate's pidfd tells of the adoption (the kernel reparents before it wakes those who poll,
+    exit_notify()), and the events channel, whose other end is the supervisor's, of its end. Changes
+    of credentials disarm the signal, so this comes after them.
     """
     poll = select.poll()
-    poll.register(PARENT_FD, select.POLLIN if departed else 0)
-    if departed:
-        poll.poll()
+    poll.register(PARENT_FD, select.POLLIN)
+    poll.poll()
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _SIGKILL)
-    if departed:
-        poll.unregister(PARENT_FD)
-        poll.register(EVENTS_FD, 0)
+    poll.unregister(PARENT_FD)
+    poll.register(EVENTS_FD, 0)
     if any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0)):
         os._exit(SETUP_FAILED)
 
