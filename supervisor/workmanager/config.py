@@ -54,6 +54,8 @@ class Settings(BaseModel):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_worker_lines: bool = True
+    dotnet_root: Path | None = None  # default: looked for, see engines/dotnet.py
+    roslyn: Path | None = None  # folder of the C# compiler; default: the SDK's
     sandbox_level: Literal["auto", "uid", "full", "basic", "none"] = "auto"
 
     @field_validator("bind")
