@@ -40,7 +40,8 @@ namespace WorkManager.Host
         internal static Handler Load(Environs environs)
         {
             var wanted = new HandlerName(environs.Job.Handler);
-            var assembly = WorkerAssembly.Load(environs.Job, wanted.Assembly);
+            var name = wanted.Assembly.Length > 0 ? wanted.Assembly : environs.Job.Assembly;
+            var assembly = WorkerAssembly.Load(environs.Job, name);
             return new Handler(environs, HandlerSearch.Find(assembly, wanted));
         }
 

@@ -17,6 +17,9 @@ namespace WorkManager.Host
         /// <summary>Folder of a published worker; empty if there is a single assembly.</summary>
         internal string Folder => Text("folder");
 
+        /// <summary>Name of the worker's assembly in the folder; empty to find out.</summary>
+        internal string Assembly => Text("assembly");
+
         internal string Handler => Text("handler");
 
         internal string Worker => Text("worker");

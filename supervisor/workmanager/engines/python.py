@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from workmanager.engines.driver import Prepared, Workshop
 from workmanager.errors import CodeError, Fault, Reason
 from workmanager.model.resources import Engine
 
+if TYPE_CHECKING:
+    from workmanager.config import Settings
+    from workmanager.model.spec import WorkerSpec
+
 MEDIA_TYPE = "text/x-python"
 
+media_type = MEDIA_TYPE
 
-def describe() -> Engine:
+
+def describe(_settings: Settings) -> Engine:
     """Say what the engine runs here."""
     version = sys.version.split()[0]
     return Engine(
@@ -22,6 +30,11 @@ def describe() -> Engine:
         detail="forked from the zygote; `python` in a worker names another interpreter",
         runtime_version=f"CPython {version}",
     )
+
+
+async def prepare(_spec: WorkerSpec, code: bytes, _workshop: Workshop) -> Prepared:
+    """Return *code* as it is: Python compiles it where it runs."""
+    return Prepared(code)
 
 
 def interpreter_of(python: str) -> str | None:

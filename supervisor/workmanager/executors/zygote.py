@@ -28,7 +28,7 @@ from workmanager.errors import WorkManagerError
 from workmanager_executor.zygote import SUPERVISOR_FD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PR_SET_CHILD_SUBREAPER = 36
 MAX_MESSAGE_BYTES = 128 * 1024  # below the default socket buffer: SEQPACKET sends whole messages
@@ -92,9 +92,16 @@ def become_subreaper() -> None:
 
 
 class Zygote:
-    """Makes executors; one task `run` keeps the process alive."""
+    """Makes executors; one task `run` keeps the process alive.
 
-    def __init__(self) -> None:
+    Args:
+        role: What its executors run: "zygote" for Python, "dotnet" for .NET.
+        packages: Folders of the Python packages that executors of .NET import.
+    """
+
+    def __init__(self, role: str = "zygote", packages: Sequence[str] = ()) -> None:
+        self._role = role
+        self._packages = packages
         self._pid: int | None = None
         self._sock: socket.socket | None = None
         self._ids = count(1)
@@ -186,7 +193,9 @@ class Zygote:
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        command = [sys.executable, "-I", "-S", str(executor_main()), "zygote"]
+        command = [sys.executable, "-I", "-S", str(executor_main()), self._role]
+        if self._packages:
+            command += ["--packages", os.pathsep.join(self._packages)]
         command += ["--msgpack", str(msgpack_folder())]
         with theirs:
             # Not subprocess: the socket has to become descriptor 3. A session of its own, so that
@@ -220,7 +229,7 @@ class Zygote:
                 waiting.send_nowait(reply)
 
     def _lost(self) -> None:
-        log.error("zygote_exited", pid=self.pid)
+        log.error("zygote_exited", role=self._role, pid=self.pid)
         self._up = trio.Event()
         for waiting in self._replies.values():
             waiting.close()

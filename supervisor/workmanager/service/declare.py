@@ -43,7 +43,7 @@ async def resolve(
     Raises:
         CodeError: It cannot be fetched, its digest differs, or nobody knows it.
     """
-    engines.require(spec.engine)
+    engines.require(spec.engine, settings)
     spec, content = take_code(spec)
     if content is not None:
         return spec, content

@@ -11,6 +11,7 @@ from workmanager.engines import registry as engines
 from workmanager.errors import ConflictError, NotFoundError, Reason
 from workmanager.model.resources import Engine, Group, GroupMember, Health, LogLine, Operation, Page
 from workmanager.model.states import ExecutorState, WorkerState
+from workmanager.service import health
 from workmanager.service.base import Calls
 from workmanager.telemetry.metrics import Metrics
 
@@ -76,11 +77,11 @@ class PlantCalls(Calls):
 
     async def list_engines(self) -> Page[Engine]:
         """Return all engines."""
-        return Page(items=engines.all_engines())
+        return Page(items=engines.all_engines(self._sup.settings))
 
     async def get_engine(self, media_type: str) -> Engine:
         """Return the engine of a media type or of an alias."""
-        return engines.get(media_type)
+        return engines.get(media_type, self._sup.settings)
 
     async def get_operation(self, operation: str) -> Operation:
         """Return one operation."""
@@ -132,17 +133,25 @@ class PlantCalls(Calls):
 
     # -- health ------------------------------------------------------------------------------
 
-    async def health(self, *, verbose: bool = False) -> Health:
-        """Return the health of the service; *verbose* adds a record per part."""
+    async def health(
+        self, *, verbose: bool = False, worker: str | None = None, executor: str | None = None
+    ) -> Health:
+        """Return the health of the service, or of one worker or executor.
+
+        *verbose* adds a record per part; those of a worker or an executor are always there.
+
+        Raises:
+            NotFoundError: There is no such worker, or no such executor of it.
+        """
+        if executor is not None:
+            keepers = self._keepers() if worker is None else [self._keeper(worker)]
+            return health.executor_health(*health.find_executor(keepers, executor))
+        if worker is not None:
+            error = self._sup.core.ledger.error
+            return health.worker_health(self._keeper(worker), store_error=str(error or ""))
         checks = self._checks()
-        states = {check["status"] for check in checks}
-        worst: Literal["ok", "degraded", "failed"] = "ok"
-        if "failed" in states:
-            worst = "failed"
-        elif "degraded" in states:
-            worst = "degraded"
         return Health(
-            status=worst,
+            status=health.worst(checks),
             version=__version__,
             uptime_s=round(time.time() - self._sup.started_at, 3),
             checks=checks if verbose else [],
@@ -191,8 +200,10 @@ class PlantCalls(Calls):
         return checks
 
 
-def _check(name: str, good: bool, detail: str, *, bad: str = "degraded") -> dict[str, Any]:
-    return {"name": name, "status": "ok" if good else bad, "detail": "" if good else detail}
+def _check(
+    name: str, good: bool, detail: str, *, bad: Literal["degraded", "failed"] = "degraded"
+) -> dict[str, Any]:
+    return health.check(name, "ok" if good else bad, "" if good else detail)
 
 
 def _group(lock: HostLock) -> Group:

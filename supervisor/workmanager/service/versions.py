@@ -39,7 +39,7 @@ class VersionCalls(WorkerCalls):
                 update={"code": Code(), "engine": canonical_engine(media_type)}
             )
             spec = put_code(bare, content)
-            engines.require(spec.engine)
+            engines.require(spec.engine, self._sup.settings)
             row = declare.new_version(keeper.record, spec, len(content))
             if row.id == keeper.record.current:
                 return views.version(keeper, keeper.record.versions[row.id])
