@@ -22,6 +22,7 @@ from workmanager.cli.exit_codes import MEANINGS
 from workmanager.cli.root import root
 from workmanager.config import Settings
 from workmanager.errors import Reason
+from workmanager.model import states
 from workmanager.model.manifest import Manifest
 from workmanager.model.versioning import VERSION_FIELDS
 
@@ -38,7 +39,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 MEANING = "Meaning"
 UNEXPLAINED = "?"  # says a row whose meaning nobody has written; the test refuses it
 
-_TABLE = re.compile(r"(<!-- table: (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: (\S+) ?([^>\n]*?) ?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _METHODS = ("get", "put", "post", "patch", "delete")
 _GLOBAL_OPTIONS = ("--output", "--target", "--token-file", "--no-color", "--help")
 
@@ -76,6 +77,8 @@ def _rows(kind: str, argument: str, document: Document) -> Table:
         return _manifest(argument)
     if kind == "routes":
         return _routes(argument, document)
+    if kind == "states":
+        return _states(argument)
     return {
         "commands": _commands,
         "exit-codes": _exit_codes,
@@ -138,6 +141,11 @@ def _routes(tag: str, document: Document) -> Table:
 
 def _is_query(parameter: Document) -> bool:
     return cast("str", parameter["in"]) == "query"
+
+
+def _states(name: str) -> Table:
+    """List the members of one of the enumerations of states."""
+    return ["State", MEANING], [[f"`{state.value}`"] for state in getattr(states, name)]
 
 
 def _commands() -> Table:
