@@ -31,7 +31,7 @@ def test_the_scratch_is_home_and_temporary(cage):
                   os.listdir()])
     """)
     assert len(set(place)) == 1
-    assert len(files) == 1
+    assert sum(name.startswith("tmp") for name in files) == 1  # mount points may stand beside it
 
 
 def test_threads_run(cage):
