@@ -60,7 +60,7 @@ class Auth:
 
 
 class AuthMiddleware:
-    """Admit or refuse each HTTP request; `scope["state"]["principal"]` gets the caller's name."""
+    """Admit or refuse each request; `scope["state"]["principal"]` gets the caller's name."""
 
     def __init__(self, app: ASGIApp, *, auth: Auth) -> None:
         self._app = app
@@ -68,7 +68,7 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its principal, or answer 401 or 403."""
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             try:
                 principal = admit(self._auth, scope)
             except WorkManagerError as error:
@@ -189,7 +189,7 @@ def _check_dev(auth: Auth, scope: Mapping[str, object], headers: list[tuple[byte
     origin = found.get(b"origin")
     if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != hosts[0]:
         raise _denied("dev mode refuses requests that a browser makes for another site")
-    _check_fetch_site(found, str(scope["method"]))
+    _check_fetch_site(found, str(scope.get("method", "GET")))  # a WebSocket has none
 
 
 def _check_fetch_site(headers: Mapping[bytes, bytes], method: str) -> None:

@@ -36,10 +36,10 @@ class Watch:
         dropped: Set once it was cut off for reading too slowly; `take` raises then.
     """
 
-    def __init__(self, watcher: Watcher, first: AsyncGenerator[list[Change], None]) -> None:
+    def __init__(self, watcher: Watcher, first: AsyncGenerator[list[Change], None] | None) -> None:
         self.dropped = watcher.dropped
         self._watcher = watcher
-        self._first: AsyncGenerator[list[Change], None] | None = first
+        self._first = first
 
     async def take(self) -> Sequence[Change]:
         """Wait for the next changes, a handful or more at once.
@@ -83,10 +83,8 @@ class WatchCalls(Calls):
             wanted, worker=keeper.record.name if keeper is not None else "", after=resume_token
         )
         try:
-            bookmark = watcher.bookmark()
-            listed = () if resume_token else wanted
-            async with aclosing(self._begin(listed, keeper, bookmark)) as first:
-                yield Watch(watcher, first)
+            async with aclosing(self._begin(wanted, keeper, watcher.bookmark())) as first:
+                yield Watch(watcher, None if resume_token else first)
         finally:
             watcher.close()
             self._observer.rest_later()

@@ -4,10 +4,12 @@ isort:skip_file
 Changes as they happen.
 
 A stream begins with what there is, as ADDED, and a BOOKMARK; then come changes. Several changes
-of one object within a moment are told as one, with its latest state. Every change has a token: a
-stream that was cut goes on after it with `resume_token`. Where the service no longer knows what
-happened since, it refuses with RESUME_TOKEN_EXPIRED: begin again without a token. A client that
-reads too slowly is cut off with SLOW_READER instead of being waited for.
+of one object within a moment are told as one, with its latest state; what the list told may be
+told again, so take ADDED and MODIFIED alike. Every change has a token: a stream that was cut goes
+on after it with `resume_token`. Where the service no longer knows what happened since, it refuses
+with RESUME_TOKEN_EXPIRED: begin again without a token. A client that reads too slowly is cut off
+with SLOW_READER instead of being waited for. A dead letter above 64 KiB comes without its event's
+data; what retention forgets, and the tasks of a deleted worker, are not told as DELETED.
 """
 
 from collections import abc as _abc

@@ -51,7 +51,7 @@ def _try(rest, operation, mode, worker):
     )
     @given(operation.as_strategy(generation_mode=mode))
     def run(case):
-        if case.query and case.query.get("follow"):
+        if (case.query and case.query.get("follow")) or case.path.endswith(":watch"):
             return  # a stream has no end to be judged by
         if mode is GenerationMode.POSITIVE and "worker" in (case.path_parameters or {}):
             case.path_parameters["worker"] = worker  # beyond the 404

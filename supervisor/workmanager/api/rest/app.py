@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import Route as PlainRoute
+from starlette.routing import WebSocketRoute
 
 import workmanager
 from workmanager.api.auth import Auth, AuthMiddleware
@@ -22,6 +23,7 @@ from workmanager.api.rest import (
     operations,
     tasks,
     versions,
+    watch,
     workers,
 )
 from workmanager.api.rest.bodies import Limits
@@ -85,6 +87,7 @@ def create_app(
     app.state.answers = Answers(answers)
     endpoint = PublishEndpoint(service, max_bytes=limits.events)
     app.router.routes.append(PlainRoute(PUBLISH, endpoint, methods=["POST"]))
+    app.router.routes.append(WebSocketRoute(watch.PATH, watch.watch_socket))
     for router in _ROUTERS:
         app.include_router(router)
     app.state.methods = _methods_of(app.router.routes)
@@ -94,6 +97,7 @@ def create_app(
 
 
 _ROUTERS = (
+    watch.router,
     workers.verbs,
     workers.router,
     versions.router,

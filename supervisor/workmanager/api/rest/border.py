@@ -40,10 +40,12 @@ class Border:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; WebSockets are refused."""
+        """Serve one request or WebSocket."""
         if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            try:
+                await self._app(scope, receive, send)
+            except Exception:
+                log.exception("socket_broken", path=scope["path"])  # hypercorn closes it
         elif scope["type"] == "http":
             await _Exchange(scope, receive, send).run(self._app)
 
