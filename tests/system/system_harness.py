@@ -143,6 +143,14 @@ class Service:
                     raise AssertionError(f"no {name!r} {facts} in its log: {self.lines[-20:]}")
                 self._news.wait(left_s)
 
+    def pass_time(self, seconds):
+        """Let it run that long; it must not end by itself."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise AssertionError(f"it ended: {self.lines[-20:]}")
+
     def kill(self):
         """SIGKILL it; what it ran must be gone within a second."""
         family = self.family()
