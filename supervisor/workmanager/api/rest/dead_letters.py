@@ -3,9 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
+from workmanager.api.requests import Redrive, Selection
 from workmanager.api.rest import bodies
 from workmanager.api.rest.answers import answer, answer_operation
 from workmanager.api.rest.openapi import refuses
@@ -15,28 +14,6 @@ from workmanager.model.resources import DeadLetter, Operation, Page, RedriveResu
 
 router = APIRouter(route_class=Route, prefix="/v1/deadLetters", tags=["dead letters"])
 verbs = APIRouter(route_class=Route, prefix="/v1", tags=["dead letters"])
-
-MAX_IDS = 10_000
-Word = Annotated[str | None, Field(max_length=1024)]
-
-
-class Selection(BaseModel):
-    """Which dead letters: those that match all of what is given; nothing given means all."""
-
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
-
-    ids: list[str] | None = Field(default=None, max_length=MAX_IDS)
-    worker: Word = None
-    reason: Word = None
-    error_type: Word = None
-    event_type: Word = None
-
-
-class Redrive(Selection):
-    """Which dead letters go back, to which version, and how fast."""
-
-    target_version: Word = None
-    max_rate: float | None = Field(default=None, gt=0, le=1e6, description="Tasks a second.")
 
 
 @router.get("", response_model=Page[DeadLetter])

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from workmanager.api.paging import cut_page
 from workmanager.api.problems import HttpProblemError
 from workmanager.api.rest.answers import answer
-from workmanager.api.rest.params import PageQuery, ServiceCalls, cut_page
+from workmanager.api.rest.params import PageQuery, ServiceCalls
 from workmanager.api.rest.routing import Route
 from workmanager.errors import Reason, WorkManagerError
 from workmanager.model.resources import Engine, Page

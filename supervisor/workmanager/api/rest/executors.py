@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter, Response
 
+from workmanager.api.paging import cut_page
 from workmanager.api.rest.answers import answer
-from workmanager.api.rest.params import PageQuery, ServiceCalls, WorkerRef, cut_page
+from workmanager.api.rest.params import PageQuery, ServiceCalls, WorkerRef
 from workmanager.api.rest.routing import Route
 from workmanager.model.resources import Executor, Page
 

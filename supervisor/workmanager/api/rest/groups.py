@@ -3,26 +3,19 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
+from workmanager.api.paging import cut_page
+from workmanager.api.requests import Release
 from workmanager.api.rest import bodies
 from workmanager.api.rest.answers import answer
 from workmanager.api.rest.openapi import refuses
-from workmanager.api.rest.params import PageQuery, ServiceCalls, cut_page
+from workmanager.api.rest.params import PageQuery, ServiceCalls
 from workmanager.api.rest.routing import Route
 from workmanager.model.resources import Group, Page
 
 router = APIRouter(route_class=Route, prefix="/v1/groups", tags=["groups"])
 
 GroupRef = Annotated[str, Path(description="The group's name.", max_length=128)]
-
-
-class Release(BaseModel):
-    """The fencing token that the group shows: proof that the caller looked."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    token: int = Field(ge=0, lt=2**63, strict=True)
 
 
 @router.get("", response_model=Page[Group])

@@ -1,31 +1,16 @@
-"""What routes take: the service, paging, flags; and small pages cut from whole lists."""
+"""What routes take: the service, paging, flags."""
 
-import base64
-from dataclasses import dataclass
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import BeforeValidator, WithJsonSchema
 
+from workmanager.api.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Paging
 from workmanager.api.protocol import Service
-from workmanager.errors import InvalidArgumentError, Reason
-from workmanager.model.resources import Page
 
-T = TypeVar("T")
-
-DEFAULT_PAGE_SIZE = 50
-MAX_PAGE_SIZE = 1000
 MAX_TEXT_CHARS = 2048
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False, "": True}  # ?verbose
-
-
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """Which page of a list is asked for."""
-
-    size: int
-    token: str
 
 
 def _service(request: Request) -> Service:
@@ -65,36 +50,3 @@ Flag = Annotated[
 Text = Annotated[str, Query(max_length=MAX_TEXT_CHARS)]
 WorkerRef = Annotated[str, Path(description="The worker's name or uid.", max_length=128)]
 VersionId = Annotated[str, Path(description="The version's id.", max_length=256)]
-
-
-def cut_page(page: Page[T], paging: Paging) -> Page[T]:
-    """Cut one page out of a list that the service returns whole.
-
-    Raises:
-        InvalidArgumentError: The token is none of ours (INVALID_PAGE_TOKEN).
-    """
-    if page.next_page_token:
-        return page
-    start = _offset_of(paging.token)
-    end = start + paging.size
-    token = _token_of(end) if end < len(page.items) else ""
-    return page.model_copy(update={"items": page.items[start:end], "next_page_token": token})
-
-
-def _token_of(offset: int) -> str:
-    return base64.urlsafe_b64encode(b"o%d" % offset).decode().rstrip("=")
-
-
-def _offset_of(token: str) -> int:
-    if not token:
-        return 0
-    try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError:
-        text = b""
-    if not text.startswith(b"o") or not text[1:].isdigit() or len(text) > 12:
-        raise InvalidArgumentError(
-            "pageToken is none that this list gave; start again without it",
-            reason=Reason.INVALID_PAGE_TOKEN,
-        )
-    return int(text[1:])

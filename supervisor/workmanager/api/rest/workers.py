@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
+from workmanager.api.requests import Rollback
 from workmanager.api.rest import bodies
 from workmanager.api.rest.answers import (
     answer,
@@ -30,15 +30,6 @@ from workmanager.model.resources import (
 
 router = APIRouter(route_class=Route, prefix="/v1/workers", tags=["workers"])
 verbs = APIRouter(route_class=Route, prefix="/v1", tags=["workers"])
-
-
-class Rollback(BaseModel):
-    """Where to roll back to, and why."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    version: str | None = Field(default=None, max_length=256, description="None: the one before.")
-    message: str = Field(default="", max_length=4096)
 
 
 @router.get("", response_model=Page[Worker])
