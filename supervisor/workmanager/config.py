@@ -57,6 +57,8 @@ class Settings(BaseModel):
     dotnet_root: Path | None = None  # default: looked for, see engines/dotnet.py
     roslyn: Path | None = None  # folder of the C# compiler; default: the SDK's
     sandbox_level: Literal["auto", "uid", "full", "basic", "none"] = "auto"
+    sandbox_require: tuple[str, ...] = ()  # a level at least, layers; without them no start
+    sandbox_uid_base: Annotated[int, Field(ge=1000, le=2**32 - 2**17)] = 1_900_000_000  # see docs
 
     @field_validator("bind")
     @classmethod
@@ -65,6 +67,22 @@ class Settings(BaseModel):
         if text != "none" and not (host and port.isdigit() and int(port) <= MAX_PORT):
             raise ValueError(f"must be HOST:PORT or none, not {text!r}")
         return text
+
+    @field_validator("sandbox_require", mode="before")
+    @classmethod
+    def _split_words(cls, given: object) -> object:
+        return given.replace(",", " ").split() if isinstance(given, str) else given
+
+    @field_validator("sandbox_require")
+    @classmethod
+    def _words_are_known(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        from workmanager_executor.sandbox import LAYERS, LEVELS
+
+        for word in words:
+            if word not in (*LEVELS, *LAYERS):
+                known = ", ".join((*LEVELS, *LAYERS))
+                raise ValueError(f"{word!r} is no level and no layer; those are: {known}")
+        return words
 
     @property
     def socket_path(self) -> Path | None:

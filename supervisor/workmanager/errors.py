@@ -174,6 +174,20 @@ class SlowReaderError(WorkManagerError):
     reason = Reason.SLOW_READER
 
 
+class IsolationError(WorkManagerError):
+    """A layer of the sandbox is asked for and cannot be had; the message says how to get it.
+
+    Attributes:
+        layer: Which one.
+    """
+
+    reason = Reason.ENGINE_UNAVAILABLE
+
+    def __init__(self, message: str, *, layer: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message, metadata={"layer": layer}, faults=faults)
+        self.layer = layer
+
+
 class StoreError(WorkManagerError):
     """The store cannot take writes now (disk full, I/O error); nothing was accepted."""
 

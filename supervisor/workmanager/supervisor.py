@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -31,6 +31,7 @@ from workmanager.dispatch.ledger import Ledger
 from workmanager.dispatch.task import Segment, StoredEvent, Task
 from workmanager.dispatch.timers import Timers
 from workmanager.dispatch.worker import WorkerDispatch
+from workmanager.executors.isolation import Isolation, open_isolation
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.groups.local import HostLock
 from workmanager.lifecycle.keeper import Keeper
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workmanager.config import Settings
-    from workmanager.model.spec import WorkerSpec
     from workmanager.store.recovery import Recovered
     from workmanager.store.rows import VersionRow
     from workmanager.store.store import Store
@@ -75,6 +75,7 @@ class Supervisor:
         self.faults: list[str] = []
         self.is_recovered = trio.Event()
         self.zygote = Zygote()
+        self.isolation: Isolation
         self.store: Store
         self.core: Core
         self._launcher: Launcher
@@ -89,12 +90,15 @@ class Supervisor:
         """Recover, run until `stop` is called, then drain and close the store.
 
         Raises:
+            IsolationError: The sandbox that the settings require cannot be had.
             StateFolderError: The state folder cannot be used.
         """
         become_subreaper()
+        self.isolation = open_isolation(self.settings)  # blocking: nothing else runs as yet
         async with trio.open_nursery() as nursery:
             await nursery.start(self.zygote.run)  # before any thread exists
             self.store = open_store(self.settings.state)
+            self.isolation.scratch.clear()
             try:
                 await self._serve(nursery, task_status)
             finally:
@@ -157,7 +161,7 @@ class Supervisor:
         ledger.on_refused = lambda batch: routing.take_back(self.core, batch)
         ledger.on_heal = self._pump_all
         self.core.weigh()
-        self._launcher = Launcher(self.zygote, self.store, _no_profile, count(1))
+        self._launcher = Launcher(self.zygote, self.store, self.isolation, count(1))
         self._worker_numbers = count(recovered.next_worker)
         self._fences = dict(recovered.fences)
         self.faults = list(recovered.faults)
@@ -384,6 +388,3 @@ def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
-
-def _no_profile(_: WorkerSpec) -> dict[str, Any]:
-    return {}

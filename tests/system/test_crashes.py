@@ -14,7 +14,8 @@ from system_harness import event, until
 FAST = {"backoffInitial": "20ms", "backoffMax": "50ms", "startLimitBurst": 0}
 ENDS = {
     "os._exit": "import os; os._exit(7)",
-    "SIGKILL": "import os; os.kill(os.getpid(), 9)",
+    "SIGBUS": "import mmap, tempfile as t; f = t.TemporaryFile(); f.truncate(9);"
+    " m = mmap.mmap(f.fileno(), 9); f.truncate(0); m[0]",
     "SIGSEGV": "import ctypes; ctypes.string_at(0)",
     "abort": "import os; os.abort()",
     "stack overflow": "import sys; sys.setrecursionlimit(10**9); (f := lambda: f())()",
@@ -91,10 +92,12 @@ def test_executor_killed_while_idle_comes_back(lab):
 
 def test_memory_hog_is_killed_and_charged(lab):
     code = """
-    import time
+    import mmap, time
     def process(event):
         if event.data == "bad":
-            hoard = bytearray(400 * 2**20)
+            hoard = mmap.mmap(-1, 400 * 2**20)  # shared memory: RLIMIT_DATA does not count it
+            for place in range(0, len(hoard), 4096):
+                hoard[place] = 1
             time.sleep(30)
         return event.data
     """
@@ -217,7 +220,7 @@ def test_one_of_two_executors_dies_and_the_other_goes_on(lab):
     sink = lab.sink("out")
     restart = {"backoffInitial": "30s", "backoffMax": "30s"}
     spec = {"concurrency": {"executors": 2}, "restart": restart}
-    code = "import os\ndef process(event): return os.getpid()"
+    code = "import uuid\nme = str(uuid.uuid4())\ndef process(event): return me"
     worker = lab.worker("a", code, topic="in", output="out", **spec)
     first, second = worker.executors()
     os.kill(first["pid"], signal.SIGKILL)

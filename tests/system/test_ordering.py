@@ -209,14 +209,20 @@ def test_sync_attempts_run_in_threads_up_to_their_limit(lab):
 
 
 def test_executors_share_the_work(lab):
-    code = "import os, time\ndef process(event):\n    time.sleep(0.01)\n    return os.getpid()"
+    code = """
+    import time, uuid
+    me = str(uuid.uuid4())
+    def process(event):
+        time.sleep(0.01)
+        return me
+    """
     sink = lab.sink("out")
     worker = lab.worker("a", code, topic="in", output="out", concurrency={"executors": 2})
     assert len(worker.executors()) == 2
     lab.send("in", *range(60))
-    pids = sink.data(60)
-    assert len(set(pids)) == 2
-    assert min(pids.count(pid) for pid in set(pids)) >= 15
+    names = sink.data(60)
+    assert len(set(names)) == 2
+    assert min(names.count(name) for name in set(names)) >= 15
     worker.patch({"concurrency": {"executors": 3}})
     worker.until(lambda status: status["executorsReady"] == 3)
     worker.patch({"concurrency": {"executors": 1}})

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     REFUSED = 4
     NO_SUPERVISOR = 5
     DIFFERS = 6
+    NO_SANDBOX = 78  # EX_CONFIG of sysexits.h; systemd's RestartPreventExitStatus= can name it
     INTERRUPTED = 130
 
 
@@ -32,6 +33,7 @@ MEANINGS = {
     ExitCode.REFUSED: "refused: the service did not accept the call; nothing was changed",
     ExitCode.NO_SUPERVISOR: "no supervisor: nothing answers at the target",
     ExitCode.DIFFERS: "differs: only `diff`, when an apply would change something",
+    ExitCode.NO_SANDBOX: "no sandbox: `serve` and `doctor`, a required layer cannot be had here",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

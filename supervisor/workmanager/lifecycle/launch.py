@@ -16,10 +16,10 @@ from workmanager.model.states import ExecutorState
 from workmanager.store import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from itertools import count
 
     from workmanager.executors.executor import Listener
+    from workmanager.executors.isolation import Isolation
     from workmanager.executors.zygote import Zygote
     from workmanager.lifecycle.record import WorkerRecord
     from workmanager.model.spec import WorkerSpec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 LOG_BYTES_PER_ATTEMPT = 1024 * 1024
 OUTPUT_BYTES_PER_TASK = 4 * 1024 * 1024
-ADDRESS_SPACE_FLOOR = 2 * 2**30  # numpy with 32 threads maps 1.24 GiB; memory itself is watched
+
 
 log = structlog.get_logger()
 
@@ -44,14 +44,14 @@ class Launcher:
     """What starting executors needs of the service.
 
     Attributes:
-        profile: Makes the sandbox profile of a specification; empty for none.
+        isolation: What executors are put into.
         held: Code by digest that is not in the store yet.
         alive: Pids of all its executors that live; nobody else may reap them.
     """
 
     zygote: Zygote
     store: Store
-    profile: Callable[[WorkerSpec], Mapping[str, Any]]
+    isolation: Isolation
     ids: count[int]
     alive: set[int] = field(default_factory=set)
     held: dict[str, bytes] = field(default_factory=dict)
@@ -78,9 +78,10 @@ class Launcher:
             code = await self.store.read(lambda db: queries.get_code(db, row.code_digest))
         if code is None:
             raise StartError(f"the code {row.code_digest} of version {version} is not in the store")
-        spawned = await self.zygote.spawn(self._request(record, spec))
+        executor_id = f"{record.name}-{next(self.ids)}"
+        spawned = await self.zygote.spawn(self._request(record, spec, executor_id))
         executor = Executor(
-            f"{record.name}-{next(self.ids)}",
+            executor_id,
             spawned,
             listener,
             worker=record.name,
@@ -108,13 +109,16 @@ class Launcher:
         finally:
             self.alive.discard(executor.pid)
 
-    def _request(self, record: WorkerRecord, spec: WorkerSpec) -> SpawnRequest:
+    def _request(self, record: WorkerRecord, spec: WorkerSpec, executor_id: str) -> SpawnRequest:
+        python = interpreter_of(spec.python)
         return SpawnRequest(
             id=record.uid,
-            python=interpreter_of(spec.python),
+            python=python,
             env=environment(spec),
-            limits=limits(spec),
-            sandbox=self.profile(spec),
+            limits={},  # the sandbox sets them: they are in its profile
+            sandbox=self.isolation.profile(
+                spec, worker_no=record.no, executor=executor_id, python=python
+            ),
             title=f"wm:{record.name}"[:15],
         )
 
@@ -124,16 +128,6 @@ def environment(spec: WorkerSpec) -> dict[str, str]:
     base = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
     return {**base, **spec.env}
 
-
-def limits(spec: WorkerSpec) -> dict[str, int]:
-    """Make the rlimits of an executor."""
-    resources = spec.resources
-    return {
-        "memoryBytes": max(ADDRESS_SPACE_FLOOR, 4 * resources.memory_max_bytes),
-        "files": resources.files_max,
-        "fileSizeBytes": resources.file_size_max_bytes,
-        "coreBytes": 0,
-    }
 
 
 def _package(record: WorkerRecord, spec: WorkerSpec, version: str, code: bytes) -> dict[str, Any]:

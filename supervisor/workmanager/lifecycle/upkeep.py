@@ -6,12 +6,11 @@ workers must not keep a processor awake.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
+from workmanager.executors.sampling import memory_bytes
 from workmanager.model.states import ExecutorState
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 IDLE_TICKS = 10  # an idle executor is looked at every so many ticks
 OOM_EXIT = "it used more memory than resources.memoryMax"
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 async def look_after(keepers: Callable[[], Iterable[Keeper]]) -> None:
@@ -47,7 +45,8 @@ def look_at(keeper: Keeper, executor: Executor) -> None:
     now = trio.current_time()
     spec = keeper.record.spec
     _ping(keeper, executor, now)
-    executor.memory_bytes = memory_bytes(executor.inner_pid)
+    has_children = spec.isolation.subprocess == "allow"
+    executor.memory_bytes = memory_bytes(executor.pid, with_tree=has_children)
     if executor.memory_bytes > spec.resources.memory_max_bytes:
         keeper.dispatch.counts["oom_kills"] += 1
         executor.end(OOM_EXIT, blame=True)
@@ -57,19 +56,6 @@ def look_at(keeper: Keeper, executor: Executor) -> None:
     large = recycle.max_memory_bytes and executor.memory_bytes > recycle.max_memory_bytes
     if old or large:
         keeper.recycle(executor, "recycle.maxAge" if old else "recycle.maxMemory")
-
-
-def memory_bytes(pid: int) -> int:
-    """Return the resident memory of *pid* that it does not share; 0 if it has gone.
-
-    Source:
-        proc(5), /proc/pid/statm: size, resident, shared, in pages.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/statm").read_bytes().split()
-    except OSError:
-        return 0
-    return (int(fields[1]) - int(fields[2])) * PAGE_BYTES if len(fields) > 2 else 0
 
 
 def _ping(keeper: Keeper, executor: Executor, now: float) -> None:

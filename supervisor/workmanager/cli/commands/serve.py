@@ -11,7 +11,7 @@ from workmanager.cli.command import PlainCommand, examples
 from workmanager.cli.exit_codes import ExitCode
 from workmanager.cli.output import say
 from workmanager.cli.params import PAIR
-from workmanager.errors import InvalidArgumentError, WorkManagerError
+from workmanager.errors import InvalidArgumentError, IsolationError, WorkManagerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +46,13 @@ def serve(
         say(f"error: {error.reason.name}: {error}")
         for fault in error.faults:
             say(f"  - {fault.pointer or '(whole)'}: {fault.detail}")
-        is_usage = isinstance(error, InvalidArgumentError)
-        raise click.exceptions.Exit(ExitCode.USAGE if is_usage else ExitCode.REFUSED) from error
+        raise click.exceptions.Exit(_exit_code(error)) from error
+
+
+def _exit_code(error: WorkManagerError) -> ExitCode:
+    if isinstance(error, IsolationError):
+        return ExitCode.NO_SANDBOX
+    return ExitCode.USAGE if isinstance(error, InvalidArgumentError) else ExitCode.REFUSED
 
 
 def _run(config: Path | None, overrides: dict[str, str | bool | None]) -> None:
