@@ -252,8 +252,13 @@ class PlantCalls(Protocol):
     ) -> AbstractAsyncContextManager[LogTail]:
         """Follow the lines after *since_seq* in handfuls, kept ones first."""
 
-    async def health(self, *, verbose: bool = False) -> Health:
-        """Return the health of the service; *verbose* adds a record per part."""
+    async def health(
+        self, *, verbose: bool = False, worker: str | None = None, executor: str | None = None
+    ) -> Health:
+        """Return the health of the service, or of one worker or executor.
+
+        *verbose* adds a record per part; those of a worker or an executor are always there.
+        """
 
     def live(self) -> bool:
         """Tell whether the loop is alive."""
@@ -264,7 +269,7 @@ class PlantCalls(Protocol):
     def ready(self) -> tuple[bool, str]:
         """Tell whether calls can be served, and if not, why."""
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return the metrics in the Prometheus text format."""
 
 

@@ -48,6 +48,8 @@ class PlainCommand(click.Command):
 class Command(PlainCommand):
     """A command that calls the service: it takes the global options too."""
 
+    global_options = GLOBAL_OPTIONS
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a refusal that names no worker gets the one of the command line."""
         try:
@@ -61,13 +63,13 @@ class Command(PlainCommand):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's parameters and the global options."""
         own = super().get_params(ctx)
-        return [*own, *GLOBAL_OPTIONS]
+        return [*own, *self.global_options]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then the global ones."""
-        own = [param for param in self.get_params(ctx) if param not in GLOBAL_OPTIONS]
+        own = [param for param in self.get_params(ctx) if param not in self.global_options]
         _write_options(ctx, formatter, "Options", own)
-        _write_options(ctx, formatter, "Global options", GLOBAL_OPTIONS)
+        _write_options(ctx, formatter, "Global options", self.global_options)
 
 
 class LazyGroup(click.Group):

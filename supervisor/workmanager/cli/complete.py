@@ -39,6 +39,11 @@ def group_names(context: click.Context, _param: click.Parameter, incomplete: str
     return _names(_ask(context, lambda client: client.list_groups()["items"]), "name", incomplete)
 
 
+def executor_ids(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the ids of executors."""
+    return _names(_ask(context, lambda client: client.list_executors()["items"]), "id", incomplete)
+
+
 def topic_names(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the topics that workers consume."""
     workers = _ask(context, lambda client: client.list_workers(page_size=PAGE_SIZE)["items"])

@@ -26,6 +26,8 @@ PLACES = {
     "engine": f"{COMMANDS}.engine:engine",
     "operation": f"{COMMANDS}.operation:operation",
     "health": f"{COMMANDS}.health:health",
+    "top": f"{COMMANDS}.top:top",
+    "support-bundle": f"{COMMANDS}.support_bundle:support_bundle",
     "install": f"{COMMANDS}.install:install",
     "completion": f"{COMMANDS}.completion:completion",
 }

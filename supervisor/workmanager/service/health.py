@@ -1,7 +1,7 @@
 """The health of one worker and of one executor: what an operations script acts on.
 
-A record per part: `{name, status, detail}`, and `value` with `limit` where a number tells. The worst
-part is the status of the whole. A worker that is stopped because it was asked to is healthy.
+A record per part: `{name, status, detail}`, and `value` with `limit` where a number tells. The
+worst part is the status of the whole. A worker that is stopped because it was asked to is healthy.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 
 from workmanager.errors import NotFoundError
-from workmanager.lifecycle.upkeep import memory_bytes
 from workmanager.model.resources import Health
 from workmanager.model.states import DesiredState, ExecutorState, WorkerState
+from workmanager.telemetry.processes import usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,7 +142,7 @@ def _pings(keeper: Keeper, executor: Executor) -> Check:
 
 
 def _memory(keeper: Keeper, executor: Executor) -> Check:
-    used = memory_bytes(executor.inner_pid)
+    used = executor.memory_bytes or usage_of(executor.inner_pid).memory_pss_bytes
     limit = keeper.record.spec.resources.memory_max_bytes
     status: Status = "degraded" if used >= NEARLY * limit else "ok"
     return check("memory", status, f"{used} of {limit} bytes", value=used, limit=limit)

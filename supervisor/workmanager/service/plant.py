@@ -12,6 +12,7 @@ from workmanager.errors import ConflictError, NotFoundError, Reason
 from workmanager.model.resources import Engine, Group, GroupMember, Health, LogLine, Operation, Page
 from workmanager.model.states import ExecutorState, WorkerState
 from workmanager.service import health
+from workmanager.service import health
 from workmanager.service.base import Calls
 from workmanager.telemetry.metrics import Metrics
 
@@ -174,9 +175,9 @@ class PlantCalls(Calls):
         error = self._sup.core.ledger.error
         return error is None, str(error) if error is not None else ""
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return the metrics in the Prometheus text format."""
-        return self._metrics.render()
+        return await self._metrics.render()
 
     def _checks(self) -> list[dict[str, Any]]:
         core = self._sup.core
@@ -185,6 +186,13 @@ class PlantCalls(Calls):
             _check("recovery", not self._sup.faults, "; ".join(self._sup.faults)),
             _check("zygote", self._sup.zygote.pid is not None, "it is being started again"),
             _check("broker", True, f"{len(core.broker.topics())} topics"),
+            health.check(
+                "inboxes",
+                "degraded" if core.inbox_bytes >= health.NEARLY * core.max_inbox_bytes else "ok",
+                value=core.inbox_bytes,
+                limit=core.max_inbox_bytes,
+            ),
+            health.check("workers", "ok", value=len(self._sup.keepers)),
         ]
         lost = [
             executor.id

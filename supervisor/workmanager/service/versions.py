@@ -16,6 +16,7 @@ from workmanager.service import declare, views
 from workmanager.service.paging import paged
 from workmanager.service.workers import WorkerCalls
 from workmanager.store import queries, statements
+from workmanager.telemetry.processes import usages_of
 
 if TYPE_CHECKING:
     from workmanager.lifecycle.keeper import Keeper
@@ -102,9 +103,9 @@ class VersionCalls(WorkerCalls):
         """Return the executors of one worker or of all."""
         keepers = [self._keeper(worker)] if worker is not None else list(self._keepers())
         keepers.sort(key=lambda keeper: keeper.record.name)
-        return Page(
-            items=[views.executor(live) for k in keepers for live in list(k.executors.values())]
-        )
+        found = [live for keeper in keepers for live in keeper.executors.values()]
+        usages = await usages_of(live.inner_pid for live in found)
+        return Page(items=[views.executor(live, usages.get(live.inner_pid)) for live in found])
 
     def _known(self, keeper: Keeper, version: str) -> VersionRow:
         row = keeper.record.versions.get(version)

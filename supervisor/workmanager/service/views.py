@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psutil
 import trio
 
 from workmanager.model.event import Event
@@ -23,6 +23,7 @@ from workmanager.model.resources import (
     WorkerStatus,
 )
 from workmanager.model.states import TaskStatus, VersionState, WorkerState
+from workmanager.telemetry.processes import usage_of
 
 if TYPE_CHECKING:
     from workmanager.dispatch.task import Task as OpenTask
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from workmanager.lifecycle.keeper import Keeper
     from workmanager.store.queries import HistoryEntry
     from workmanager.store.rows import DeadLetterRow, VersionRow
+    from workmanager.telemetry.processes import Usage
 
 OUTLINE_BYTES = 64 * 1024  # dead letters above it are told to watchers without their data
 
@@ -141,8 +143,8 @@ def version(keeper: Keeper, row: VersionRow) -> Version:
     )
 
 
-def executor(live: LiveExecutor) -> Executor:
-    """Show an executor with what the kernel says of its process."""
+def executor(live: LiveExecutor, usage: Usage | None = None) -> Executor:
+    """Show an executor with what the kernel says of its process; looks itself without *usage*."""
     now = trio.current_time()
     return Executor(
         id=live.id,
@@ -156,25 +158,8 @@ def executor(live: LiveExecutor) -> Executor:
         tasks_total=live.tasks_total,
         last_ping_s=round(now - live.last_pong_at, 3) if live.last_pong_at else None,
         isolation=live.layers,
-        **_process(live.inner_pid),
+        **asdict(usage or usage_of(live.inner_pid)),
     )
-
-
-def _process(pid: int) -> dict[str, Any]:
-    try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            cpu = process.cpu_times()
-            memory = process.memory_full_info()
-            return {
-                "cpu_s": round(cpu.user + cpu.system, 3),
-                "memory_rss_bytes": memory.rss,
-                "memory_pss_bytes": getattr(memory, "pss", 0),
-                "threads": process.num_threads(),
-                "open_files": process.num_fds(),
-            }
-    except psutil.Error:
-        return {}
 
 
 def open_task(keeper: Keeper, task: OpenTask) -> Task:

@@ -8,13 +8,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from workmanager import __version__
+from workmanager.telemetry.processes import GONE, usages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prometheus_client.core import Metric
 
+    from workmanager.executors.executor import Executor
     from workmanager.supervisor import Supervisor
+    from workmanager.telemetry.processes import Usage
 
 _COUNTERS = {
     "completed": "Tasks that succeeded.",
@@ -37,15 +40,19 @@ class Metrics:
         self._sup = supervisor
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._usages: dict[int, Usage] = {}
 
-    def render(self) -> bytes:
+    async def render(self) -> bytes:
         """Return the metrics in the Prometheus text format."""
+        pids = [live.inner_pid for _, live in self._executors()]
+        self._usages = await usages_of(pids)
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (prometheus_client's collector protocol)."""
         yield from self._service()
         yield from self._workers()
+        yield from self._processes()
 
     def _service(self) -> Iterable[Metric]:
         core, writer = self._sup.core, self._sup.core.ledger
@@ -109,3 +116,31 @@ class Metrics:
             restarts.add_metric(labels, keeper.restarts)
             state.add_metric([*labels, keeper.state.value], 1)
         yield from (busy, backlog, size, flying, restarts, state)
+
+    def _processes(self) -> Iterable[Metric]:
+        """What executors use, by OpenTelemetry's names for process metrics."""
+        labels = ["worker", "executor"]
+        cpu = CounterMetricFamily("process_cpu_time_seconds", "Processor time.", labels=labels)
+        rss = GaugeMetricFamily("process_memory_usage_bytes", "Resident memory.", labels=labels)
+        pss = GaugeMetricFamily(
+            "process_memory_pss_bytes", "Resident memory, shared pages in proportion.",
+            labels=labels,
+        )  # fmt: skip
+        threads = GaugeMetricFamily("process_thread_count", "Threads.", labels=labels)
+        files = GaugeMetricFamily(
+            "process_unix_file_descriptor_count", "Open file descriptors.", labels=labels
+        )
+        for worker, live in self._executors():
+            usage = self._usages.get(live.inner_pid, GONE)
+            values = [worker, live.id]
+            cpu.add_metric(values, usage.cpu_s)
+            rss.add_metric(values, usage.memory_rss_bytes)
+            pss.add_metric(values, usage.memory_pss_bytes)
+            threads.add_metric(values, usage.threads)
+            files.add_metric(values, usage.open_files)
+        yield from (cpu, rss, pss, threads, files)
+
+    def _executors(self) -> Iterator[tuple[str, Executor]]:
+        for keeper in list(self._sup.keepers.values()):
+            for executor in list(keeper.executors.values()):
+                yield keeper.record.name, executor

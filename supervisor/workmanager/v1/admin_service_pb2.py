@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"workmanager/v1/admin_service.proto\x12\x0eworkmanager.v1\x1a\x1cgoogle/protobuf/struct.proto\"#\n\x10GetHealthRequest\x12\x0f\n\x07verbose\x18\x01 \x01(\x08\"d\n\x06Health\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08uptime_s\x18\x03 \x01(\x01\x12\'\n\x06\x63hecks\x18\x04 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x13\n\x11GetMetricsRequest\"\"\n\x12GetMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x17\n\x15GetVersionInfoRequest\"C\n\x0bVersionInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t2\x80\x02\n\x0c\x41\x64minService\x12\x45\n\tGetHealth\x12 .workmanager.v1.GetHealthRequest\x1a\x16.workmanager.v1.Health\x12S\n\nGetMetrics\x12!.workmanager.v1.GetMetricsRequest\x1a\".workmanager.v1.GetMetricsResponse\x12T\n\x0eGetVersionInfo\x12%.workmanager.v1.GetVersionInfoRequest\x1a\x1b.workmanager.v1.VersionInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"workmanager/v1/admin_service.proto\x12\x0eworkmanager.v1\x1a\x1cgoogle/protobuf/struct.proto\"E\n\x10GetHealthRequest\x12\x0f\n\x07verbose\x18\x01 \x01(\x08\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\"d\n\x06Health\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08uptime_s\x18\x03 \x01(\x01\x12\'\n\x06\x63hecks\x18\x04 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x13\n\x11GetMetricsRequest\"\"\n\x12GetMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x17\n\x15GetVersionInfoRequest\"C\n\x0bVersionInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t2\x80\x02\n\x0c\x41\x64minService\x12\x45\n\tGetHealth\x12 .workmanager.v1.GetHealthRequest\x1a\x16.workmanager.v1.Health\x12S\n\nGetMetrics\x12!.workmanager.v1.GetMetricsRequest\x1a\".workmanager.v1.GetMetricsResponse\x12T\n\x0eGetVersionInfo\x12%.workmanager.v1.GetVersionInfoRequest\x1a\x1b.workmanager.v1.VersionInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'workmanager.v1.admin_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETHEALTHREQUEST']._serialized_start=84
-  _globals['_GETHEALTHREQUEST']._serialized_end=119
-  _globals['_HEALTH']._serialized_start=121
-  _globals['_HEALTH']._serialized_end=221
-  _globals['_GETMETRICSREQUEST']._serialized_start=223
-  _globals['_GETMETRICSREQUEST']._serialized_end=242
-  _globals['_GETMETRICSRESPONSE']._serialized_start=244
-  _globals['_GETMETRICSRESPONSE']._serialized_end=278
-  _globals['_GETVERSIONINFOREQUEST']._serialized_start=280
-  _globals['_GETVERSIONINFOREQUEST']._serialized_end=303
-  _globals['_VERSIONINFO']._serialized_start=305
-  _globals['_VERSIONINFO']._serialized_end=372
-  _globals['_ADMINSERVICE']._serialized_start=375
-  _globals['_ADMINSERVICE']._serialized_end=631
+  _globals['_GETHEALTHREQUEST']._serialized_end=153
+  _globals['_HEALTH']._serialized_start=155
+  _globals['_HEALTH']._serialized_end=255
+  _globals['_GETMETRICSREQUEST']._serialized_start=257
+  _globals['_GETMETRICSREQUEST']._serialized_end=276
+  _globals['_GETMETRICSRESPONSE']._serialized_start=278
+  _globals['_GETMETRICSRESPONSE']._serialized_end=312
+  _globals['_GETVERSIONINFOREQUEST']._serialized_start=314
+  _globals['_GETVERSIONINFOREQUEST']._serialized_end=337
+  _globals['_VERSIONINFO']._serialized_start=339
+  _globals['_VERSIONINFO']._serialized_end=406
+  _globals['_ADMINSERVICE']._serialized_start=409
+  _globals['_ADMINSERVICE']._serialized_end=665
 # @@protoc_insertion_point(module_scope)

@@ -21,21 +21,29 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetHealthRequest(_message.Message):
-    """How much of the health."""
+    """Whose health, and how much of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VERBOSE_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    EXECUTOR_FIELD_NUMBER: _builtins.int
     verbose: _builtins.bool
-    """Add a record per part."""
+    """Add a record per part; those of a worker or an executor are always there."""
+    worker: _builtins.str
+    """Of this worker (name or uid) instead of the service."""
+    executor: _builtins.str
+    """Of this executor instead of the service; beside a worker it must be one of its own."""
     def __init__(
         self,
         *,
         verbose: _builtins.bool = ...,
+        worker: _builtins.str = ...,
+        executor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["verbose", b"verbose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "verbose", b"verbose", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -43,7 +51,7 @@ Global___GetHealthRequest: _TypeAlias = GetHealthRequest  # noqa: Y015
 
 @_typing.final
 class Health(_message.Message):
-    """Health of the service."""
+    """Health of the service, or of one worker or executor."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -54,12 +62,12 @@ class Health(_message.Message):
     status: _builtins.str
     """One of: ok, degraded, failed."""
     version: _builtins.str
-    """The service's version."""
+    """The service's version, or that of the worker's code."""
     uptime_s: _builtins.float
-    """Seconds since it was started."""
+    """Seconds since it was started; of a worker, since it is in its state."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
-        """A record per part: `name`, `status`, `detail`."""
+        """A record per part: `name`, `status`, `detail`, and `value` with `limit` where a number tells."""
 
     def __init__(
         self,

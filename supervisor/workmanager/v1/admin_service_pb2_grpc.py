@@ -57,7 +57,7 @@ class AdminServiceServicer:
     """
 
     def GetHealth(self, request, context):
-        """Get the health of the service; the call succeeds, `status` tells.
+        """Get the health of the service, a worker or an executor; the call succeeds, `status` tells.
         REST: GET /v1/health
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

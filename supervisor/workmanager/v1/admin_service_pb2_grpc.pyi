@@ -34,7 +34,7 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetHealth: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetHealthRequest, _admin_service_pb2.Health]
-    """Get the health of the service; the call succeeds, `status` tells.
+    """Get the health of the service, a worker or an executor; the call succeeds, `status` tells.
     REST: GET /v1/health
     """
     GetMetrics: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetMetricsRequest, _admin_service_pb2.GetMetricsResponse]
@@ -52,7 +52,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetHealth: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetHealthRequest, _admin_service_pb2.Health]  # type: ignore[assignment]
-    """Get the health of the service; the call succeeds, `status` tells.
+    """Get the health of the service, a worker or an executor; the call succeeds, `status` tells.
     REST: GET /v1/health
     """
     GetMetrics: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetMetricsRequest, _admin_service_pb2.GetMetricsResponse]  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.Health, _abc.Awaitable[_admin_service_pb2.Health]]:
-        """Get the health of the service; the call succeeds, `status` tells.
+        """Get the health of the service, a worker or an executor; the call succeeds, `status` tells.
         REST: GET /v1/health
         """
 

@@ -68,10 +68,16 @@ async def startupz(request: Request, service: ServiceCalls, verbose: Verbose = F
     )
 
 
-@router.get("/v1/health", response_model=Health)
-async def health(service: ServiceCalls, verbose: Flag = False) -> Response:
-    """Get the health of the service; always 200, `status` tells."""
-    return answer(await service.health(verbose=verbose))
+@router.get("/v1/health", response_model=Health, responses=refuses(404))
+async def health(
+    service: ServiceCalls,
+    verbose: Flag = False,
+    worker: Annotated[str, Query(max_length=128, description="Of this worker.")] = "",
+    executor: Annotated[str, Query(max_length=256, description="Of this executor.")] = "",
+) -> Response:
+    """Get the health of the service, a worker or an executor; always 200, `status` tells."""
+    found = await service.health(verbose=verbose, worker=worker or None, executor=executor or None)
+    return answer(found)
 
 
 @router.get(
@@ -81,7 +87,7 @@ async def health(service: ServiceCalls, verbose: Flag = False) -> Response:
 )
 async def metrics(service: ServiceCalls) -> Response:
     """Get the metrics in the Prometheus text format."""
-    return Response(service.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(await service.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/version", response_model=VersionInfo)
