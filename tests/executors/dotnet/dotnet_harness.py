@@ -101,11 +101,11 @@ class Lab:
         self.executors.append(executor)
         return executor
 
-    def load(self, code: str | bytes, *, spawn=None, **fields) -> tuple[Executor, list]:
+    def load(self, code: str | bytes, *, spawn=None, where=None, **fields) -> tuple[Executor, list]:
         """Start an executor with *code* (C# source, an assembly, or nothing beside a folder)."""
         executor = self.spawn(**(spawn or {}))
         image = self.compiler.compile(code) if isinstance(code, str) else code
-        place = {"root": str(self.dotnet.root), "bridge": str(BRIDGE)}
+        place = {"root": str(self.dotnet.root), "bridge": str(BRIDGE), **(where or {})}
         executor.hello = executor.events.expect("hello")[1]
         executor.events.send("load", job(image, engine="text/x-dll", dotnet=place, **fields))
         answer = executor.events.receive()
