@@ -15,17 +15,19 @@ import trio
 
 from workmanager.dispatch import losses, outcomes
 from workmanager.dispatch.handout import pump
-from workmanager.errors import CodeError, ConflictError, WorkManagerError
+from workmanager.errors import ConflictError, WorkManagerError
+from workmanager.lifecycle import endings
+from workmanager.lifecycle.sides import Sides
 from workmanager.lifecycle.stopping import retire
 from workmanager.model.states import (
     DesiredState,
     WorkerState,
     can_move,
 )
-from workmanager.policy.restart import Action, End, RestartState, after_end
+from workmanager.policy.restart import RestartState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from workmanager.dispatch.core import Core
     from workmanager.dispatch.worker import WorkerDispatch
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from workmanager.lifecycle.launch import Launcher
     from workmanager.lifecycle.record import WorkerRecord
 
-REFUSED_STARTS = 3
-SWAP_HOLD_S = 0.25  # how long a new version waits for the old one's attempts, without ordering
 _SERVING = (WorkerState.RUNNING, WorkerState.PAUSED)
 
 log = structlog.get_logger()
@@ -68,13 +68,13 @@ class Keeper:
         self.is_declared = False  # its rows are durable; until then nothing starts by itself
         self.is_ended = trio.Event()
         self._wake = trio.Event()
-        self._step = trio.Lock()
+        self.step = trio.Lock()  # one change at a time
         self._launching: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
-        self._wanted_sides: set[str] = set()
         self._recycling: set[str] = set()
         dispatch.wake = lambda: pump(core, dispatch)
-        dispatch.on_demand = self._want_side
+        self.sides = Sides(self)
+        dispatch.on_demand = self.sides.want
         dispatch.version = record.current
 
     # -- what it is asked --------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Keeper:
                 task_status.started()
                 while self.state is not WorkerState.DELETING:
                     wake = self._wake
-                    async with self._step:
+                    async with self.step:
                         await self._reconcile_safely()
                     await wake.wait()
                 nursery.cancel_scope.cancel()
@@ -125,15 +125,15 @@ class Keeper:
             CodeError: It refused the code.
             StartError: It died or was not ready in time.
         """
-        async with self._step:
+        async with self.step:
             if self.record.desired is not DesiredState.STOPPED:
                 self._move(WorkerState.STARTING, "")
-            executor = await self._launch(version)
+            executor = await self.launch(version)
             self.dispatch.version = version
             if self.record.desired is DesiredState.STOPPED:
                 self.retire(executor)
             else:
-                self._serve([executor])
+                self.serve([executor])
         self.wake()
 
     async def try_out(self, version: str) -> None:
@@ -142,65 +142,22 @@ class Keeper:
         Raises:
             CodeError, StartError: It cannot run.
         """
-        async with self._step:
-            self.retire(await self._launch(version))
-
-    async def swap(self, version: str, commit: Callable[[], Awaitable[None]]) -> None:
-        """Replace the running version by *version*: start it beside, then flip at one instant.
-
-        Args:
-            commit: Makes the new version durable as the current one; called when it is ready. If
-                it raises, the old version goes on and the new executors are ended.
-
-        Raises:
-            CodeError, StartError: The new version cannot run; nothing has changed.
-        """
-        async with self._step:
-            wanted = 1
-            if self.record.desired is not DesiredState.STOPPED:
-                wanted = self.record.version_spec(version).concurrency.executors
-            fresh = await self._launch_all(version, wanted)
-            try:
-                await commit()
-            except BaseException:
-                for executor in fresh:
-                    executor.end("its version was not taken on")
-                raise
-            old = self._flip(version, fresh)
-            if self.record.desired is DesiredState.STOPPED:
-                old += fresh
-            for executor in old:
-                self.retire(executor)
-        self.retry_at = None
-        self.wake()
-
-    async def replace(self, why: str) -> None:
-        """Replace every serving executor by a fresh one of the same version (restart, recycle)."""
-        async with self._step:
-            serving = self._current()
-            if not serving:
-                return
-            fresh = await self._launch_all(self.record.current, len(serving))
-            for executor in self._flip(self.record.current, fresh):
-                log.info(
-                    "executor_replaced", worker=self.record.name, executor=executor.id, why=why
-                )
-                self.retire(executor)
-        self.wake()
+        async with self.step:
+            self.retire(await self.launch(version))
 
     def recycle(self, executor: Executor, why: str) -> None:
         """Have one serving executor replaced by a fresh one; asked twice it happens once."""
-        assert self._nursery is not None  # noqa: S101 - see `_launch`
+        assert self._nursery is not None  # noqa: S101 - see `launch`
         if executor.id not in self._recycling:
             self._recycling.add(executor.id)
             self._nursery.start_soon(self._replace_one, executor, why)
 
     async def _replace_one(self, executor: Executor, why: str) -> None:
-        async with self._step:
+        async with self.step:
             if executor not in self.dispatch.executors:
                 return
             try:
-                fresh = await self._launch(executor.version)
+                fresh = await self.launch(executor.version)
             except Exception as error:  # noqa: BLE001 - whatever it is, the old one goes on
                 log.warning("recycle_failed", worker=self.record.name, error=str(error))
                 return
@@ -208,7 +165,7 @@ class Keeper:
                 self._recycling.discard(executor.id)
             if executor in self.dispatch.executors:
                 self.dispatch.executors.remove(executor)
-            self._serve([fresh])
+            self.serve([fresh])
             log.info("executor_recycled", worker=self.record.name, executor=executor.id, why=why)
             self.retire(executor)
         pump(self.core, self.dispatch)
@@ -219,7 +176,7 @@ class Keeper:
         self._call_off()
         self.dispatch.is_open = False
         self._move(WorkerState.DELETING, "")
-        async with self._step:
+        async with self.step:
             await self._end_all(grace=drain)
         self.wake()
 
@@ -227,7 +184,7 @@ class Keeper:
         """Drain every executor because the service stops; what is desired stays as it is."""
         self._call_off()
         self.dispatch.is_open = False
-        async with self._step:
+        async with self.step:
             await self._end_all(grace=True)
 
     # -- one step ----------------------------------------------------------------------------
@@ -238,7 +195,7 @@ class Keeper:
             await self._reconcile()
         except Exception as error:  # the border of a worker
             log.exception("keeper_failed", worker=self.record.name)
-            self._note_failed_start(WorkManagerError(f"{type(error).__name__}: {error}"))
+            endings.note_failed_start(self, WorkManagerError(f"{type(error).__name__}: {error}"))
 
     async def _reconcile(self) -> None:
         if not self.is_declared or self.core.is_stopping:
@@ -265,19 +222,19 @@ class Keeper:
         wanted = self.record.spec.concurrency.executors
         if self.state not in _SERVING:
             self._move(WorkerState.STARTING, "")
-        while len(self._current()) < wanted:
-            if not self._current():
+        while len(self.current()) < wanted:
+            if not self.current():
                 self._move(WorkerState.STARTING, "")
             try:
-                executor = await self._launch(self.record.current)
+                executor = await self.launch(self.record.current)
             except WorkManagerError as error:
-                self._note_failed_start(error)
+                endings.note_failed_start(self, error)
                 return
-            self._serve([executor])
-        for surplus in self._current()[wanted:]:
+            self.serve([executor])
+        for surplus in self.current()[wanted:]:
             self.dispatch.executors.remove(surplus)
             self.retire(surplus)
-        await self._serve_sides()
+        await self.sides.serve()
         self._open()
 
     def _open(self) -> None:
@@ -287,39 +244,9 @@ class Keeper:
         pump(self.core, self.dispatch)
         self.core.ledger.flush()
 
-    async def _serve_sides(self) -> None:
-        """Start an executor for each old version that a redriven task asked for."""
-        for version in list(self._wanted_sides):
-            self._wanted_sides.discard(version)
-            if any(e.version == version for e in self.dispatch.executors):
-                continue  # it runs already
-            if version not in self.record.versions or version == self.record.current:
-                self._fold_side(version)
-                continue
-            try:
-                executor = await self._launch(version)
-            except WorkManagerError as error:
-                log.warning("side_version_refused", worker=self.record.name, error=str(error))
-                self._fold_side(version)
-                continue
-            self._serve([executor])
-
-    def _fold_side(self, version: str) -> None:
-        """Hand the tasks of a version that cannot run to the current one."""
-        side = self.dispatch.sides.pop(version, None)
-        if side is not None:
-            tasks = [task for task in side.tasks() if task.number not in side.out]
-            for task in tasks:
-                task.asked_version = ""
-            self.dispatch.inbox.add(tasks)
-
-    def _want_side(self, version: str) -> None:
-        self._wanted_sides.add(version)
-        self.wake()
-
     # -- executors ---------------------------------------------------------------------------
 
-    async def _launch(self, version: str) -> Executor:
+    async def launch(self, version: str) -> Executor:
         """Start one executor; can be called off by a stop.
 
         Raises:
@@ -334,18 +261,8 @@ class Keeper:
             self._launching = None
         raise ConflictError(f"worker {self.record.name!r} was stopped while it started")
 
-    async def _launch_all(self, version: str, wanted: int) -> list[Executor]:
-        fresh: list[Executor] = []
-        try:
-            for _ in range(wanted):
-                fresh.append(await self._launch(version))  # noqa: PERF401 - ended on failure
-        except BaseException:
-            for executor in fresh:
-                executor.end("another executor of its version failed to start")
-            raise
-        return fresh
-
-    def _serve(self, fresh: list[Executor]) -> None:
+    def serve(self, fresh: list[Executor]) -> None:
+        """Let *fresh* take tasks."""
         for executor in fresh:
             if executor.exit is not None:
                 self.wake()  # it has died since it was ready: the next step starts another one
@@ -354,29 +271,14 @@ class Keeper:
             self.dispatch.executors.append(executor)
         self._notify()
 
-    def _current(self) -> list[Executor]:
+    def current(self) -> list[Executor]:
         """Return the executors that serve the current version."""
         version = self.dispatch.version
         return [e for e in self.dispatch.executors if e.version == version]
 
-    def _flip(self, version: str, fresh: list[Executor]) -> list[Executor]:
-        """Make *fresh* the serving executors, at one instant; returns those that served before."""
-        old = self._current()
-        busy = any(executor.hand for executor in old)
-        self.dispatch.executors = [e for e in self.dispatch.executors if e not in old]
-        self.dispatch.version = version
-        self._fold_side(version)
-        # What the old version has in hand ends before the new one begins, if it ends soon: then
-        # no result of the old one comes after a result of the new one.
-        if busy:
-            self.dispatch.hold_until = trio.current_time() + SWAP_HOLD_S
-        self._serve(fresh)
-        pump(self.core, self.dispatch)
-        return old
-
     def retire(self, executor: Executor) -> None:
         """Drain an executor that serves no more, in the background."""
-        assert self._nursery is not None  # noqa: S101 - see `_launch`
+        assert self._nursery is not None  # noqa: S101 - see `launch`
         self.executors[executor.id] = executor
         self._nursery.start_soon(retire, executor, self.record.spec.drain)
 
@@ -425,54 +327,22 @@ class Keeper:
         if served and executor.is_to_blame:
             self.core.note(self.dispatch, executor, "supervisor", "ERROR", "", f"executor {how}")
         if served and executor.version == self.record.current:
-            self._note_exit(executor, how)
+            endings.note_exit(self, executor, how)
         side = self.dispatch.sides.get(executor.version)
         if side is not None and side.count:
-            self._want_side(executor.version)
+            self.sides.want(executor.version)
         self.wake()
 
-    def _note_exit(self, executor: Executor, how: str) -> None:
-        if not executor.is_to_blame:
-            return  # the supervisor ended it (time-out, cancel): its place is filled at once
-        self.restarts += 1
-        clean = executor.exit is not None and executor.exit.code == 0
-        self._after(
-            End(
-                at=trio.current_time(),
-                uptime_s=time.time() - executor.started_at,
-                is_clean=clean,
-                is_charged=executor.on_trial or executor.was_charged,
-            ),
-            f"an executor {how}",
-        )
-
-    def _note_failed_start(self, error: WorkManagerError) -> None:
-        if isinstance(error, ConflictError):
-            return
-        self.dispatch.last_error = str(error)[:500]
-        self.core.note(self.dispatch, None, "supervisor", "ERROR", "", f"start failed: {error}")
-        self._after(End(at=trio.current_time(), uptime_s=0.0), str(error))
-        # Code that is refused will be refused again: three tries, then an operator is needed.
-        if isinstance(error, CodeError) and self.restart.failures >= REFUSED_STARTS:
-            self._give_up(str(error))
-
-    def _after(self, end: End, why: str) -> None:
-        """Decide with the restart policy when the next executor starts, if ever."""
-        policy = self.record.spec.restart
-        self.restart, decision = after_end(self.restart, end, policy, self.core.rng)
-        if decision.action is Action.FAIL:
-            self._give_up(f"{why}; {decision.reason}")
-            return
-        if decision.action is Action.REST:
-            self._give_up(decision.reason)
-            return
-        self.retry_at = trio.current_time() + decision.delay_s
-        self.core.timers.after(decision.delay_s, self.wake)
+    def back_off(self, delay_s: float, why: str) -> None:
+        """Start the next executor in *delay_s* seconds."""
+        self.retry_at = trio.current_time() + delay_s
+        self.core.timers.after(delay_s, self.wake)
         if not self.dispatch.executors:
             self._move(WorkerState.BACKOFF, why)
         self.why = why
 
-    def _give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
+        """Start no more executors until somebody asks for it."""
         self.dispatch.is_open = False
         self._move(WorkerState.FAILED, why)
         for executor in list(self.dispatch.executors):

@@ -9,6 +9,7 @@ import trio
 
 from workmanager.errors import CodeError, ConflictError, Reason
 from workmanager.lifecycle.launch import StartError
+from workmanager.lifecycle.swapping import swap
 from workmanager.model.manifest import Manifest, Metadata, parse_manifest, patch_manifest
 from workmanager.model.resources import ApplyResult, Worker
 from workmanager.model.states import DesiredState, VersionState, WorkerState
@@ -202,7 +203,7 @@ class ApplyCalls(Calls):
 
         try:
             with self._sup.holding(row.code_digest, code):
-                await keeper.swap(row.id, commit)
+                await swap(keeper, row.id, commit)
         except (CodeError, StartError) as error:
             rejected = record.set_version_state(row.id, VersionState.REJECTED, str(error)[:2000])
             if before is not None and before.state != VersionState.REJECTED.value:

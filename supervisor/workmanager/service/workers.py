@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from workmanager.errors import ConflictError, InvalidArgumentError, Reason
+from workmanager.lifecycle.swapping import replace
 from workmanager.model.diff import diff_specs
 from workmanager.model.manifest import parse_manifest
 from workmanager.model.resources import Diff, Explanation, FieldChange, Operation, Page, Worker
@@ -121,7 +122,7 @@ class WorkerCalls(ApplyCalls):
         if keeper.record.desired is DesiredState.STOPPED:
             raise ConflictError(f"worker {keeper.record.name!r} is stopped; start it instead")
         if keeper.dispatch.executors:
-            await keeper.replace("restart")
+            await replace(keeper, "restart")
         else:
             keeper.ask(keeper.record.desired)
             await keeper.until(lambda: has_arrived(keeper), SETTLE_S)
