@@ -33,11 +33,13 @@ from workmanager.dispatch.timers import Timers
 from workmanager.dispatch.worker import WorkerDispatch
 from workmanager.executors.isolation import Isolation, open_isolation
 from workmanager.executors.zygote import Zygote, become_subreaper
+from workmanager.executors.zygotes import Zygotes
 from workmanager.groups.local import HostLock
 from workmanager.lifecycle.keeper import Keeper
 from workmanager.lifecycle.launch import Launcher
 from workmanager.lifecycle.record import WorkerRecord
 from workmanager.lifecycle.upkeep import look_after
+from workmanager.lifecycle.workshop import Workshop
 from workmanager.policy.dedupe import split_keys
 from workmanager.store import queries, statements
 from workmanager.store.open import open_store
@@ -75,10 +77,12 @@ class Supervisor:
         self.faults: list[str] = []
         self.is_recovered = trio.Event()
         self.zygote = Zygote()
+        self.zygotes: Zygotes
         self.isolation: Isolation
         self.store: Store
         self.core: Core
         self._launcher: Launcher
+        self._plant: trio.Nursery  # of all that is no keeper's
         self._keepers_nursery: trio.Nursery
         self._worker_numbers = count(1)
         self._fences: dict[str, int] = {}
@@ -97,6 +101,8 @@ class Supervisor:
         self.isolation = open_isolation(self.settings)  # blocking: nothing else runs as yet
         async with trio.open_nursery() as nursery:
             await nursery.start(self.zygote.run)  # before any thread exists
+            self._plant = nursery
+            self.zygotes = Zygotes(self.zygote, nursery)
             self.store = open_store(self.settings.state)
             self.isolation.scratch.clear()
             try:
@@ -161,10 +167,23 @@ class Supervisor:
         ledger.on_refused = lambda batch: routing.take_back(self.core, batch)
         ledger.on_heal = self._pump_all
         self.core.weigh()
-        self._launcher = Launcher(self.zygote, self.store, self.isolation, count(1))
+        self._launcher = self._make_launcher()
         self._worker_numbers = count(recovered.next_worker)
         self._fences = dict(recovered.fences)
         self.faults = list(recovered.faults)
+
+    def _make_launcher(self) -> Launcher:
+        alive: set[int] = set()
+        workshop = Workshop(
+            lambda: self.settings,
+            self.settings.state / "cache",
+            self.zygotes,
+            self.isolation,
+            nursery=self._plant,
+            alive=alive,
+        )
+        workshop.tidy()
+        return Launcher(self.zygotes, self.store, self.isolation, workshop, count(1), alive)
 
     async def _restore(self, recovered: Recovered) -> None:
         began = time.perf_counter()
@@ -359,9 +378,9 @@ class Supervisor:
         """Collect what executors left behind: as subreaper we are its parent, and must."""
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             async for _ in signals:
-                if self.zygote.is_spawning:
+                if self.zygotes.is_spawning:
                     continue  # one of them may be an executor that died at once
-                known = self._launcher.alive | {self.zygote.pid or 0}
+                known = self._launcher.alive | self.zygotes.pids
                 for pid in _children():
                     if pid not in known:
                         _reap(pid)
@@ -387,4 +406,3 @@ def _children() -> list[int]:
 def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-

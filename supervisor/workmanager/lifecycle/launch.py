@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from workmanager.engines.python import interpreter_of
+from workmanager.engines.registry import driver_of
 from workmanager.errors import CodeError, Fault, Reason, WorkManagerError
 from workmanager.executors.executor import Executor
 from workmanager.executors.zygote import SpawnRequest
@@ -16,12 +17,15 @@ from workmanager.model.states import ExecutorState
 from workmanager.store import queries
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from itertools import count
 
+    from workmanager.engines.driver import Prepared
     from workmanager.executors.executor import Listener
     from workmanager.executors.isolation import Isolation
-    from workmanager.executors.zygote import Zygote
+    from workmanager.executors.zygotes import Zygotes
     from workmanager.lifecycle.record import WorkerRecord
+    from workmanager.lifecycle.workshop import Workshop
     from workmanager.model.spec import WorkerSpec
     from workmanager.store.store import Store
 
@@ -45,13 +49,15 @@ class Launcher:
 
     Attributes:
         isolation: What executors are put into.
+        workshop: What engines use to make code loadable.
         held: Code by digest that is not in the store yet.
         alive: Pids of all its executors that live; nobody else may reap them.
     """
 
-    zygote: Zygote
+    zygotes: Zygotes
     store: Store
     isolation: Isolation
+    workshop: Workshop
     ids: count[int]
     alive: set[int] = field(default_factory=set)
     held: dict[str, bytes] = field(default_factory=dict)
@@ -68,7 +74,7 @@ class Launcher:
         The executor lives in *nursery*; if the caller is cancelled it is killed.
 
         Raises:
-            CodeError: It refused the code; with file and line.
+            CodeError: It refused the code, or the engine did; with file and line.
             StartError: It died, or was not ready within `timeouts.start`.
         """
         spec = record.version_spec(version)
@@ -79,7 +85,9 @@ class Launcher:
         if code is None:
             raise StartError(f"the code {row.code_digest} of version {version} is not in the store")
         executor_id = f"{record.name}-{next(self.ids)}"
-        spawned = await self.zygote.spawn(self._request(record, spec, executor_id))
+        prepared = await driver_of(spec.engine).prepare(spec, code, self.workshop)
+        zygote = await self.zygotes.get(prepared.kind, prepared.packages)
+        spawned = await zygote.spawn(self._request(record, spec, executor_id, prepared))
         executor = Executor(
             executor_id,
             spawned,
@@ -90,7 +98,7 @@ class Launcher:
         )
         self.alive.add(spawned.pid)
         nursery.start_soon(self._live, executor)
-        executor.load(_package(record, spec, version, code))
+        executor.load(_package(record, spec, version, prepared))
         try:
             with trio.move_on_after(spec.timeouts.start_s):
                 await executor.settled.wait()
@@ -109,31 +117,39 @@ class Launcher:
         finally:
             self.alive.discard(executor.pid)
 
-    def _request(self, record: WorkerRecord, spec: WorkerSpec, executor_id: str) -> SpawnRequest:
+    def _request(
+        self, record: WorkerRecord, spec: WorkerSpec, executor_id: str, prepared: Prepared
+    ) -> SpawnRequest:
         python = interpreter_of(spec.python)
         return SpawnRequest(
             id=record.uid,
             python=python,
-            env=environment(spec),
+            env=environment(spec, prepared.environment),
             limits={},  # the sandbox sets them: they are in its profile
             sandbox=self.isolation.profile(
-                spec, worker_no=record.no, executor=executor_id, python=python
+                spec,
+                worker_no=record.no,
+                executor=executor_id,
+                python=python,
+                paths=prepared.paths,
             ),
             title=f"wm:{record.name}"[:15],
         )
 
 
-def environment(spec: WorkerSpec) -> dict[str, str]:
+def environment(spec: WorkerSpec, engine: Mapping[str, str]) -> dict[str, str]:
     """Make an executor's environment from nothing: no variable of the service is in it."""
     base = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
-    return {**base, **spec.env}
+    return {**base, **engine, **spec.env}
 
 
-
-def _package(record: WorkerRecord, spec: WorkerSpec, version: str, code: bytes) -> dict[str, Any]:
+def _package(
+    record: WorkerRecord, spec: WorkerSpec, version: str, prepared: Prepared
+) -> dict[str, Any]:
     return {
+        **prepared.fields,
         "engine": spec.engine,
-        "code": code,
+        "code": prepared.code,
         "handler": spec.handler,
         "worker": record.name,
         "workerUid": record.uid,
