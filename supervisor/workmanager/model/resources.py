@@ -130,6 +130,7 @@ class Executor(Resource):
     threads: int = 0
     open_files: int = 0
     last_ping_s: float | None = None
+    isolation_level: str = ""
     isolation: list[dict[str, Any]] = []
 
 
@@ -139,6 +140,20 @@ class TaskError(Resource):
     type: str
     message: str
     traceback: str = ""
+
+
+class TaskUsage(Resource):
+    """What the last attempt of a task used, as the kernel counts it; null where it cannot tell.
+
+    Attempts that run beside others in one executor cannot be told apart.
+    """
+
+    cpu_s: float | None = None
+    memory_peak_bytes: int | None = Field(
+        default=None, description="The most memory of its executor; of attempts over 50 ms."
+    )
+    read_bytes: int | None = Field(default=None, description="Of attempts over 50 ms.")
+    written_bytes: int | None = Field(default=None, description="Of attempts over 50 ms.")
 
 
 class Attempt(Resource):
@@ -175,6 +190,7 @@ class Task(Resource):
     outputs: int = 0
     fencing_token: int | None = None
     error: TaskError | None = None
+    usage: TaskUsage | None = None
 
 
 class DeadLetter(Resource):

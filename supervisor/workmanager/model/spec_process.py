@@ -50,7 +50,8 @@ class Restart(Model):
     """What happens when an executor ends unasked (names: systemd.unit's start limit).
 
     A start that lasts less than *start_seconds* counts as failed; *start_limit_burst* unasked
-    ends within *start_limit_interval_s* make the worker FAILED (burst 0 = never give up).
+    ends within *start_limit_interval_s* make the worker FAILED (burst 0 = never give up). After
+    *half_open_after_s* (0 = never) one executor is tried; the rest follows when it has held out.
     """
 
     policy: Literal["always", "on-failure", "never"] = "always"
@@ -59,6 +60,7 @@ class Restart(Model):
     start_seconds: Interval = 1.0
     start_limit_burst: Annotated[Whole, Field(ge=0, le=1000)] = 5
     start_limit_interval_s: PositiveInterval = 300.0
+    half_open_after_s: Interval = 300.0
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(frozenset({"backoff_initial_s", "backoff_max_s"}), _initial_within_maximum),
@@ -89,6 +91,8 @@ class Resources(Model):
 
     memory_max_bytes: Annotated[Size, Field(ge=16 * MIB, le=2**44)] = 256 * MIB
     cpu_max_cores: Annotated[float, Field(strict=True, ge=0.01, le=1024)] = 1.0
+    cpu_weight: Annotated[Whole, Field(ge=1, le=10_000)] = 100
+    io_weight: Annotated[Whole, Field(ge=1, le=10_000)] = 100
     pids_max: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     files_max: Annotated[Whole, Field(ge=32, le=1_000_000)] = 256
     file_size_max_bytes: Annotated[Size, Field(ge=0, le=2**44)] = 64 * MIB

@@ -30,6 +30,7 @@ from workmanager.model.spec_delivery import (
     Timeouts,
     Trigger,
 )
+from workmanager.model.spec_egress import Egress
 from workmanager.model.spec_process import Drain, Isolation, Probes, Recycle, Resources, Restart
 from workmanager.model.states import DesiredState
 
@@ -166,6 +167,7 @@ class WorkerSpec(Model):
     recycle: Recycle = Recycle()
     resources: Resources = Resources()
     isolation: Isolation = Isolation()
+    egress: Egress = Egress()
     env: Annotated[
         dict[EnvName, str],
         Field(default_factory=dict, max_length=256, repr=False),

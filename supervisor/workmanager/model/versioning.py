@@ -28,6 +28,9 @@ VERSION_FIELDS: Final = {
 }
 """Wire path of each field that is fixed in an executor, and why. Order does not matter."""
 
+LIVE_FIELDS: Final = frozenset({"resources.cpuWeight", "resources.ioWeight"})
+"""Fields below those that can be changed while an executor runs."""
+
 _FORMAT: Final = "workmanager version 1"  # part of the hash: another rule gives other digests
 
 
@@ -40,6 +43,9 @@ def spec_digest(spec: WorkerSpec) -> str:
     if not spec.code.digest:
         raise ValueError("the code has no digest yet; take or fetch it first")
     wire = spec.model_dump(mode="json", by_alias=True)
+    for path in LIVE_FIELDS:
+        part, _, name = path.rpartition(".")
+        del wire[part][name]
     facts = {path: _at(wire, path) for path in VERSION_FIELDS}
     text = json.dumps([_FORMAT, facts], sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

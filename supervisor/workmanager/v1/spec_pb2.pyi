@@ -282,6 +282,7 @@ class WorkerSpec(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
     ENV_FIELD_NUMBER: _builtins.int
+    EGRESS_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """Media type of the code; default `text/x-python`, or what the URL's suffix says."""
     handler: _builtins.str
@@ -370,6 +371,10 @@ class WorkerSpec(_message.Message):
     def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Environment variables of the executor."""
 
+    @_builtins.property
+    def egress(self) -> Global___Egress:
+        """Which hosts it may reach through the service."""
+
     def __init__(
         self,
         *,
@@ -397,10 +402,11 @@ class WorkerSpec(_message.Message):
         resources: Global___Resources | None = ...,
         isolation: Global___Isolation | None = ...,
         env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        egress: Global___Egress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "engine", b"engine", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "egress", b"egress", "engine", b"engine", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "engine", b"engine", "env", b"env", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "timeouts", b"timeouts", "triggers", b"triggers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "egress", b"egress", "engine", b"engine", "env", b"env", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "timeouts", b"timeouts", "triggers", b"triggers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__desired_state: _TypeAlias = _typing.Literal["desired_state"]  # noqa: Y015
     _WhichOneofArgType__desired_state: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state"]  # noqa: Y015
@@ -1181,6 +1187,7 @@ class Restart(_message.Message):
     START_SECONDS_FIELD_NUMBER: _builtins.int
     START_LIMIT_BURST_FIELD_NUMBER: _builtins.int
     START_LIMIT_INTERVAL_FIELD_NUMBER: _builtins.int
+    HALF_OPEN_AFTER_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """One of: always, on-failure, never."""
     backoff_initial: _builtins.float
@@ -1193,6 +1200,8 @@ class Restart(_message.Message):
     """Unasked ends within the interval that make the worker FAILED; 0 never gives up."""
     start_limit_interval: _builtins.float
     """Seconds."""
+    half_open_after: _builtins.float
+    """Seconds after which a worker that was given up is tried with one executor; 0 never."""
     def __init__(
         self,
         *,
@@ -1202,15 +1211,18 @@ class Restart(_message.Message):
         start_seconds: _builtins.float | None = ...,
         start_limit_burst: _builtins.int | None = ...,
         start_limit_interval: _builtins.float | None = ...,
+        half_open_after: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_initial", b"_backoff_initial", "_backoff_max", b"_backoff_max", "_policy", b"_policy", "_start_limit_burst", b"_start_limit_burst", "_start_limit_interval", b"_start_limit_interval", "_start_seconds", b"_start_seconds", "backoff_initial", b"backoff_initial", "backoff_max", b"backoff_max", "policy", b"policy", "start_limit_burst", b"start_limit_burst", "start_limit_interval", b"start_limit_interval", "start_seconds", b"start_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_initial", b"_backoff_initial", "_backoff_max", b"_backoff_max", "_half_open_after", b"_half_open_after", "_policy", b"_policy", "_start_limit_burst", b"_start_limit_burst", "_start_limit_interval", b"_start_limit_interval", "_start_seconds", b"_start_seconds", "backoff_initial", b"backoff_initial", "backoff_max", b"backoff_max", "half_open_after", b"half_open_after", "policy", b"policy", "start_limit_burst", b"start_limit_burst", "start_limit_interval", b"start_limit_interval", "start_seconds", b"start_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_initial", b"_backoff_initial", "_backoff_max", b"_backoff_max", "_policy", b"_policy", "_start_limit_burst", b"_start_limit_burst", "_start_limit_interval", b"_start_limit_interval", "_start_seconds", b"_start_seconds", "backoff_initial", b"backoff_initial", "backoff_max", b"backoff_max", "policy", b"policy", "start_limit_burst", b"start_limit_burst", "start_limit_interval", b"start_limit_interval", "start_seconds", b"start_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_initial", b"_backoff_initial", "_backoff_max", b"_backoff_max", "_half_open_after", b"_half_open_after", "_policy", b"_policy", "_start_limit_burst", b"_start_limit_burst", "_start_limit_interval", b"_start_limit_interval", "_start_seconds", b"_start_seconds", "backoff_initial", b"backoff_initial", "backoff_max", b"backoff_max", "half_open_after", b"half_open_after", "policy", b"policy", "start_limit_burst", b"start_limit_burst", "start_limit_interval", b"start_limit_interval", "start_seconds", b"start_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_initial: _TypeAlias = _typing.Literal["backoff_initial"]  # noqa: Y015
     _WhichOneofArgType__backoff_initial: _TypeAlias = _typing.Literal["_backoff_initial", b"_backoff_initial"]  # noqa: Y015
     _WhichOneofReturnType__backoff_max: _TypeAlias = _typing.Literal["backoff_max"]  # noqa: Y015
     _WhichOneofArgType__backoff_max: _TypeAlias = _typing.Literal["_backoff_max", b"_backoff_max"]  # noqa: Y015
+    _WhichOneofReturnType__half_open_after: _TypeAlias = _typing.Literal["half_open_after"]  # noqa: Y015
+    _WhichOneofArgType__half_open_after: _TypeAlias = _typing.Literal["_half_open_after", b"_half_open_after"]  # noqa: Y015
     _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
     _WhichOneofArgType__policy: _TypeAlias = _typing.Literal["_policy", b"_policy"]  # noqa: Y015
     _WhichOneofReturnType__start_limit_burst: _TypeAlias = _typing.Literal["start_limit_burst"]  # noqa: Y015
@@ -1223,6 +1235,8 @@ class Restart(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_initial) -> _WhichOneofReturnType__backoff_initial | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_max) -> _WhichOneofReturnType__backoff_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__half_open_after) -> _WhichOneofReturnType__half_open_after | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__policy) -> _WhichOneofReturnType__policy | None: ...
     @_typing.overload
@@ -1320,6 +1334,8 @@ class Resources(_message.Message):
     FILES_MAX_FIELD_NUMBER: _builtins.int
     FILE_SIZE_MAX_FIELD_NUMBER: _builtins.int
     TMP_SIZE_FIELD_NUMBER: _builtins.int
+    CPU_WEIGHT_FIELD_NUMBER: _builtins.int
+    IO_WEIGHT_FIELD_NUMBER: _builtins.int
     memory_max: _builtins.int
     """Bytes of memory."""
     cpu_max: _builtins.float
@@ -1332,6 +1348,10 @@ class Resources(_message.Message):
     """Bytes of the largest file it may write."""
     tmp_size: _builtins.int
     """Bytes of its temporary folder."""
+    cpu_weight: _builtins.int
+    """Its share of the processors beside others that want them, 1 to 10000."""
+    io_weight: _builtins.int
+    """Its share of the disks, likewise."""
     def __init__(
         self,
         *,
@@ -1341,17 +1361,23 @@ class Resources(_message.Message):
         files_max: _builtins.int | None = ...,
         file_size_max: _builtins.int | None = ...,
         tmp_size: _builtins.int | None = ...,
+        cpu_weight: _builtins.int | None = ...,
+        io_weight: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_max", b"_cpu_max", "_file_size_max", b"_file_size_max", "_files_max", b"_files_max", "_memory_max", b"_memory_max", "_pids_max", b"_pids_max", "_tmp_size", b"_tmp_size", "cpu_max", b"cpu_max", "file_size_max", b"file_size_max", "files_max", b"files_max", "memory_max", b"memory_max", "pids_max", b"pids_max", "tmp_size", b"tmp_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_max", b"_cpu_max", "_cpu_weight", b"_cpu_weight", "_file_size_max", b"_file_size_max", "_files_max", b"_files_max", "_io_weight", b"_io_weight", "_memory_max", b"_memory_max", "_pids_max", b"_pids_max", "_tmp_size", b"_tmp_size", "cpu_max", b"cpu_max", "cpu_weight", b"cpu_weight", "file_size_max", b"file_size_max", "files_max", b"files_max", "io_weight", b"io_weight", "memory_max", b"memory_max", "pids_max", b"pids_max", "tmp_size", b"tmp_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_max", b"_cpu_max", "_file_size_max", b"_file_size_max", "_files_max", b"_files_max", "_memory_max", b"_memory_max", "_pids_max", b"_pids_max", "_tmp_size", b"_tmp_size", "cpu_max", b"cpu_max", "file_size_max", b"file_size_max", "files_max", b"files_max", "memory_max", b"memory_max", "pids_max", b"pids_max", "tmp_size", b"tmp_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_max", b"_cpu_max", "_cpu_weight", b"_cpu_weight", "_file_size_max", b"_file_size_max", "_files_max", b"_files_max", "_io_weight", b"_io_weight", "_memory_max", b"_memory_max", "_pids_max", b"_pids_max", "_tmp_size", b"_tmp_size", "cpu_max", b"cpu_max", "cpu_weight", b"cpu_weight", "file_size_max", b"file_size_max", "files_max", b"files_max", "io_weight", b"io_weight", "memory_max", b"memory_max", "pids_max", b"pids_max", "tmp_size", b"tmp_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cpu_max: _TypeAlias = _typing.Literal["cpu_max"]  # noqa: Y015
     _WhichOneofArgType__cpu_max: _TypeAlias = _typing.Literal["_cpu_max", b"_cpu_max"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_weight: _TypeAlias = _typing.Literal["cpu_weight"]  # noqa: Y015
+    _WhichOneofArgType__cpu_weight: _TypeAlias = _typing.Literal["_cpu_weight", b"_cpu_weight"]  # noqa: Y015
     _WhichOneofReturnType__file_size_max: _TypeAlias = _typing.Literal["file_size_max"]  # noqa: Y015
     _WhichOneofArgType__file_size_max: _TypeAlias = _typing.Literal["_file_size_max", b"_file_size_max"]  # noqa: Y015
     _WhichOneofReturnType__files_max: _TypeAlias = _typing.Literal["files_max"]  # noqa: Y015
     _WhichOneofArgType__files_max: _TypeAlias = _typing.Literal["_files_max", b"_files_max"]  # noqa: Y015
+    _WhichOneofReturnType__io_weight: _TypeAlias = _typing.Literal["io_weight"]  # noqa: Y015
+    _WhichOneofArgType__io_weight: _TypeAlias = _typing.Literal["_io_weight", b"_io_weight"]  # noqa: Y015
     _WhichOneofReturnType__memory_max: _TypeAlias = _typing.Literal["memory_max"]  # noqa: Y015
     _WhichOneofArgType__memory_max: _TypeAlias = _typing.Literal["_memory_max", b"_memory_max"]  # noqa: Y015
     _WhichOneofReturnType__pids_max: _TypeAlias = _typing.Literal["pids_max"]  # noqa: Y015
@@ -1361,9 +1387,13 @@ class Resources(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_max) -> _WhichOneofReturnType__cpu_max | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_weight) -> _WhichOneofReturnType__cpu_weight | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__file_size_max) -> _WhichOneofReturnType__file_size_max | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__files_max) -> _WhichOneofReturnType__files_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__io_weight) -> _WhichOneofReturnType__io_weight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_max) -> _WhichOneofReturnType__memory_max | None: ...
     @_typing.overload
@@ -1425,3 +1455,82 @@ class Isolation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__subprocess) -> _WhichOneofReturnType__subprocess | None: ...
 
 Global___Isolation: _TypeAlias = Isolation  # noqa: Y015
+
+@_typing.final
+class Egress(_message.Message):
+    """Which hosts a worker may reach through the service; without a rule, none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOW_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    timeout: _builtins.float
+    """Seconds for a whole request."""
+    concurrency: _builtins.int
+    """Requests at once."""
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressRule]:
+        """What is allowed; the first rule that fits decides."""
+
+    def __init__(
+        self,
+        *,
+        allow: _abc.Iterable[Global___EgressRule] | None = ...,
+        timeout: _builtins.float | None = ...,
+        concurrency: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrency", b"_concurrency", "_timeout", b"_timeout", "concurrency", b"concurrency", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrency", b"_concurrency", "_timeout", b"_timeout", "allow", b"allow", "concurrency", b"concurrency", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concurrency: _TypeAlias = _typing.Literal["concurrency"]  # noqa: Y015
+    _WhichOneofArgType__concurrency: _TypeAlias = _typing.Literal["_concurrency", b"_concurrency"]  # noqa: Y015
+    _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+    _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrency) -> _WhichOneofReturnType__concurrency | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
+
+Global___Egress: _TypeAlias = Egress  # noqa: Y015
+
+@_typing.final
+class EgressRule(_message.Message):
+    """Requests that are allowed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """A host's name; `*.` before it means all below it."""
+    max_bytes: _builtins.int
+    """Bytes of a body, of the request and of the answer each."""
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS."""
+
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """TCP ports."""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        ports: _abc.Iterable[_builtins.int] | None = ...,
+        max_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes", "max_bytes", b"max_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes", "host", b"host", "max_bytes", b"max_bytes", "methods", b"methods", "ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_bytes: _TypeAlias = _typing.Literal["max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bytes: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bytes) -> _WhichOneofReturnType__max_bytes | None: ...
+
+Global___EgressRule: _TypeAlias = EgressRule  # noqa: Y015

@@ -43,6 +43,7 @@ class Task(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, hexadecimal."""
     worker: _builtins.str
@@ -91,6 +92,10 @@ class Task(_message.Message):
     def error(self) -> Global___TaskError:
         """The last error; absent for none."""
 
+    @_builtins.property
+    def usage(self) -> Global___TaskUsage:
+        """What its last attempt used; absent while it is open."""
+
     def __init__(
         self,
         *,
@@ -113,10 +118,11 @@ class Task(_message.Message):
         outputs: _builtins.int = ...,
         fencing_token: _builtins.int | None = ...,
         error: Global___TaskError | None = ...,
+        usage: Global___TaskUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s", "_fencing_token", b"_fencing_token", "due_at", b"due_at", "duration_s", b"duration_s", "ended_at", b"ended_at", "error", b"error", "fencing_token", b"fencing_token", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s", "_fencing_token", b"_fencing_token", "due_at", b"due_at", "duration_s", b"duration_s", "ended_at", b"ended_at", "error", b"error", "fencing_token", b"fencing_token", "scheduled_at", b"scheduled_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s", "_fencing_token", b"_fencing_token", "attempt", b"attempt", "crashes", b"crashes", "due_at", b"due_at", "duration_s", b"duration_s", "ended_at", b"ended_at", "error", b"error", "event_id", b"event_id", "event_source", b"event_source", "event_type", b"event_type", "executor", b"executor", "fencing_token", b"fencing_token", "id", b"id", "max_attempts", b"max_attempts", "outputs", b"outputs", "scheduled_at", b"scheduled_at", "status", b"status", "topic", b"topic", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s", "_fencing_token", b"_fencing_token", "attempt", b"attempt", "crashes", b"crashes", "due_at", b"due_at", "duration_s", b"duration_s", "ended_at", b"ended_at", "error", b"error", "event_id", b"event_id", "event_source", b"event_source", "event_type", b"event_type", "executor", b"executor", "fencing_token", b"fencing_token", "id", b"id", "max_attempts", b"max_attempts", "outputs", b"outputs", "scheduled_at", b"scheduled_at", "status", b"status", "topic", b"topic", "usage", b"usage", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__duration_s: _TypeAlias = _typing.Literal["duration_s"]  # noqa: Y015
     _WhichOneofArgType__duration_s: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s"]  # noqa: Y015
@@ -128,6 +134,55 @@ class Task(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fencing_token) -> _WhichOneofReturnType__fencing_token | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskUsage(_message.Message):
+    """What the last attempt of a task used, as the kernel counts it; absent where it cannot tell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_S_FIELD_NUMBER: _builtins.int
+    MEMORY_PEAK_BYTES_FIELD_NUMBER: _builtins.int
+    READ_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
+    cpu_s: _builtins.float
+    """Seconds of processor time."""
+    memory_peak_bytes: _builtins.int
+    """The most memory of its executor; of attempts over 50 ms."""
+    read_bytes: _builtins.int
+    """Bytes read; of attempts over 50 ms."""
+    written_bytes: _builtins.int
+    """Bytes written; of attempts over 50 ms."""
+    def __init__(
+        self,
+        *,
+        cpu_s: _builtins.float | None = ...,
+        memory_peak_bytes: _builtins.int | None = ...,
+        read_bytes: _builtins.int | None = ...,
+        written_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_s", b"_cpu_s", "_memory_peak_bytes", b"_memory_peak_bytes", "_read_bytes", b"_read_bytes", "_written_bytes", b"_written_bytes", "cpu_s", b"cpu_s", "memory_peak_bytes", b"memory_peak_bytes", "read_bytes", b"read_bytes", "written_bytes", b"written_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_s", b"_cpu_s", "_memory_peak_bytes", b"_memory_peak_bytes", "_read_bytes", b"_read_bytes", "_written_bytes", b"_written_bytes", "cpu_s", b"cpu_s", "memory_peak_bytes", b"memory_peak_bytes", "read_bytes", b"read_bytes", "written_bytes", b"written_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cpu_s: _TypeAlias = _typing.Literal["cpu_s"]  # noqa: Y015
+    _WhichOneofArgType__cpu_s: _TypeAlias = _typing.Literal["_cpu_s", b"_cpu_s"]  # noqa: Y015
+    _WhichOneofReturnType__memory_peak_bytes: _TypeAlias = _typing.Literal["memory_peak_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_peak_bytes: _TypeAlias = _typing.Literal["_memory_peak_bytes", b"_memory_peak_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__read_bytes: _TypeAlias = _typing.Literal["read_bytes"]  # noqa: Y015
+    _WhichOneofArgType__read_bytes: _TypeAlias = _typing.Literal["_read_bytes", b"_read_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__written_bytes: _TypeAlias = _typing.Literal["written_bytes"]  # noqa: Y015
+    _WhichOneofArgType__written_bytes: _TypeAlias = _typing.Literal["_written_bytes", b"_written_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_s) -> _WhichOneofReturnType__cpu_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_peak_bytes) -> _WhichOneofReturnType__memory_peak_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__read_bytes) -> _WhichOneofReturnType__read_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__written_bytes) -> _WhichOneofReturnType__written_bytes | None: ...
+
+Global___TaskUsage: _TypeAlias = TaskUsage  # noqa: Y015
 
 @_typing.final
 class TaskError(_message.Message):

@@ -473,6 +473,7 @@ class Executor(_message.Message):
     OPEN_FILES_FIELD_NUMBER: _builtins.int
     LAST_PING_S_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
+    ISOLATION_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name."""
     worker: _builtins.str
@@ -501,6 +502,8 @@ class Executor(_message.Message):
     """Open files."""
     last_ping_s: _builtins.float
     """Seconds since it answered a ping; absent before the first."""
+    isolation_level: _builtins.str
+    """The level of its sandbox. One of: none, basic, full, uid."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When it was started."""
@@ -528,10 +531,11 @@ class Executor(_message.Message):
         open_files: _builtins.int = ...,
         last_ping_s: _builtins.float | None = ...,
         isolation: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        isolation_level: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_ping_s", b"_last_ping_s", "last_ping_s", b"last_ping_s", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_ping_s", b"_last_ping_s", "cpu_s", b"cpu_s", "id", b"id", "in_flight", b"in_flight", "isolation", b"isolation", "last_ping_s", b"last_ping_s", "memory_pss_bytes", b"memory_pss_bytes", "memory_rss_bytes", b"memory_rss_bytes", "open_files", b"open_files", "pid", b"pid", "started_at", b"started_at", "state", b"state", "tasks_total", b"tasks_total", "threads", b"threads", "uptime_s", b"uptime_s", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_ping_s", b"_last_ping_s", "cpu_s", b"cpu_s", "id", b"id", "in_flight", b"in_flight", "isolation", b"isolation", "isolation_level", b"isolation_level", "last_ping_s", b"last_ping_s", "memory_pss_bytes", b"memory_pss_bytes", "memory_rss_bytes", b"memory_rss_bytes", "open_files", b"open_files", "pid", b"pid", "started_at", b"started_at", "state", b"state", "tasks_total", b"tasks_total", "threads", b"threads", "uptime_s", b"uptime_s", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_ping_s: _TypeAlias = _typing.Literal["last_ping_s"]  # noqa: Y015
     _WhichOneofArgType__last_ping_s: _TypeAlias = _typing.Literal["_last_ping_s", b"_last_ping_s"]  # noqa: Y015
