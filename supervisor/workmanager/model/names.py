@@ -20,6 +20,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,248}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
 _KEY = re.compile(r"(?:event\.)?[a-z0-9]{1,64}")
 _ENGINE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
+_DOTNET_HANDLER = re.compile(r"(?:[\w.-]+::)?[\w.+]+::\w+")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
@@ -67,10 +68,17 @@ def _check_engine(text: str) -> str:
 
 
 def _check_handler(text: str) -> str:
-    """Accept `module:function`, `function`, and .NET's `Namespace.Outer+Type.Method`."""
-    parts = re.split(r"[.:+]", text)
-    if text and (len(text) > 256 or text.count(":") > 1 or not all(map(str.isidentifier, parts))):
-        raise ValueError("must be 'module:function', a function name, or 'Namespace.Type.Method'")
+    """Accept `module:function`, `function`, and .NET's forms, with or without an assembly."""
+    names, colons = text, text.count(":")
+    if _DOTNET_HANDLER.fullmatch(text):  # Assembly::Type::Method; an assembly may be called My-App
+        names, colons = text.replace("::", "."), 0
+        names = names.replace("-", "_")
+    parts = re.split(r"[.:+]", names)
+    if text and (len(text) > 256 or colons > 1 or not all(map(str.isidentifier, parts))):
+        raise ValueError(
+            "must be 'module:function', a function name, 'Namespace.Type.Method',"
+            " or 'Assembly::Namespace.Type::Method'"
+        )
     return text
 
 

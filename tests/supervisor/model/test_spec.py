@@ -82,6 +82,13 @@ def test_engine_alias_is_resolved():
     assert WorkerSpec(engine="text/x-python; charset=utf-8").engine == "text/x-python"
 
 
+@pytest.mark.parametrize(
+    "handler", ["f", "m:f", "N.Outer+Type.Run", "N.Type::Run", "My-App.Core::N.Type::Run"]
+)
+def test_handler_of_every_engine(handler):
+    assert WorkerSpec(handler=handler).handler == handler
+
+
 def test_ordering_by_key_defaults_to_partitionkey():
     assert Ordering(mode="key").key_expression == "partitionkey"
     assert Ordering(mode="key", key="event.subject").key_expression == "event.subject"
@@ -113,6 +120,9 @@ def test_ordering_by_key_defaults_to_partitionkey():
         ({"python": "venv/bin/python"}, "python"),
         ({"python": "/usr/bin/python3", "engine": "text/x-csharp"}, "python"),
         ({"handler": "a:b:c"}, "handler"),
+        ({"handler": "A::B::C::D"}, "handler"),
+        ({"handler": "A::B-C::D"}, "handler"),
+        ({"handler": "A::"}, "handler"),
         ({"handler": "os.system('x')"}, "handler"),
         ({"engine": "python"}, "engine"),
         ({"code": {"content": "%%"}}, "code.content"),
