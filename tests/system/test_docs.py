@@ -198,7 +198,8 @@ def nothing_left_in(folder):
     """End the processes that blocks started in *folder*; without a failure there are none."""
     try:
         yield
-        assert not running_in(folder), "a block leaves a process behind"
+        _, left = psutil.wait_procs(running_in(folder), timeout=10)
+        assert not left, f"a block leaves processes behind: {left}"
     finally:
         for process in running_in(folder):
             with contextlib.suppress(psutil.NoSuchProcess):
