@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 from workmanager.client import ClientError, WorkManagerClient, new_event
@@ -144,7 +143,7 @@ def command(url, *words):
 
 def show(number, order, client):
     """Publish one order, wait until its receipt came to the ledger, print both."""
-    seen = max((line["seq"] for line in client.logs("ledger", tail=1)), default=0)
+    seen = max((line.seq for line in client.logs("ledger", tail=1)), default=0)
     event = new_event(order, attributes={"type": "order.created", "source": "/demo"})
     began_at = time.time()
     client.publish("orders", [event])
@@ -160,10 +159,10 @@ def wait_for_receipt(client, event_id, seen):
     ends_at = time.monotonic() + HANDLE_LIMIT_S
     while time.monotonic() < ends_at:
         for line in client.logs("ledger", since_seq=seen, tail=0):
-            if line["stream"] == "log" and json.loads(line["text"])["order"] == event_id:
-                return json.loads(line["text"]), datetime.fromisoformat(line["time"]).timestamp()
+            if line.stream == "log" and json.loads(line.text)["order"] == event_id:
+                return json.loads(line.text), line.time.timestamp()
         time.sleep(PAUSE_S)
-    why = [client.explain_worker(name)["summary"] for name in ("greeter", "ledger")]
+    why = [client.explain_worker(name).summary for name in ("greeter", "ledger")]
     raise DemoError(f"no receipt came. greeter: {why[0]}; ledger: {why[1]}")
 
 

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 
 from workmanager.cli.publishing import copies, publish_all
 from workmanager.cli.root import root
-from workmanager.client import WorkManagerClient, new_event
+from workmanager.client import new_event
+from workmanager.client.light import LightClient
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -66,7 +67,8 @@ class Served:
 @contextmanager
 def serving(state, *options):
     """Start the service; leave when it has ended."""
-    words = [*COMMAND, "serve", "--state", str(state), "--log-format", "json", *options]
+    words = [*COMMAND, "serve", "--set", "grpc_bind=none", "--state", str(state)]
+    words += ["--log-format", "json", *options]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         ready = threading.Event()
         urls = []
@@ -279,7 +281,7 @@ def test_full_inbox_is_waited_for_then_told(service, tmp_path):
         if len(told) == 1:
             client.resume_worker("full")
 
-    with WorkManagerClient(f"{service.state}/workmanager.sock") as client:
+    with LightClient(f"{service.state}/workmanager.sock") as client:
         events = copies(new_event({"name": "Ada"}), 5, has_own_id=False)
         total = publish_all(client, "full", events, patience_s=LIMIT_S, on_progress=resume)
     assert told[0].startswith("waiting: ")
@@ -431,7 +433,7 @@ def test_wrong_settings_are_usage(tmp_path, words):
 
 def serve(*words):
     return subprocess.run(
-        [*COMMAND, "serve", *words], capture_output=True, text=True, timeout=LIMIT_S
+        [*COMMAND, "serve", "--set", "grpc_bind=none", *words], capture_output=True, text=True, timeout=LIMIT_S
     )
 
 

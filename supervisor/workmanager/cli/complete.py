@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from workmanager.client import WorkManagerClient
+    from workmanager.client.light import LightClient
 
 TIMEOUT_S = 1.0
 PAGE_SIZE = 1000
@@ -52,7 +52,7 @@ def topic_names(context: click.Context, _param: click.Parameter, incomplete: str
 
 
 def _ask(
-    context: click.Context, question: Callable[[WorkManagerClient], list[dict[str, Any]]]
+    context: click.Context, question: Callable[[LightClient], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     settings = context.find_object(Settings) or Settings()
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workmanager.cli.settings import Settings
-    from workmanager.client import WorkManagerClient
+    from workmanager.client.light import LightClient
 
 F = TypeVar("F", bound="Callable[..., object]")
 
@@ -28,7 +28,7 @@ def no_wait_option(function: F) -> F:
 
 def finish(
     settings: Settings,
-    client: WorkManagerClient,
+    client: LightClient,
     operations: Sequence[dict[str, Any]],
     *,
     no_wait: bool,
@@ -46,7 +46,7 @@ def finish(
         raise click.exceptions.Exit(ExitCode.FAILED)
 
 
-def _awaited(client: WorkManagerClient, operation: dict[str, Any]) -> dict[str, Any]:
+def _awaited(client: LightClient, operation: dict[str, Any]) -> dict[str, Any]:
     try:
         return await_operation(client, operation)
     except KeyboardInterrupt:

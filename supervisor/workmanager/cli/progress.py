@@ -11,7 +11,7 @@ from workmanager.cli.text import format_seconds, sanitize
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from workmanager.client import WorkManagerClient
+    from workmanager.client.light import LightClient
 
 FIRST_POLL_S = 0.02
 SLOWEST_POLL_S = 0.5
@@ -67,7 +67,7 @@ class Poll:
         return True
 
 
-def await_operation(client: WorkManagerClient, operation: dict[str, Any]) -> dict[str, Any]:
+def await_operation(client: LightClient, operation: dict[str, Any]) -> dict[str, Any]:
     """Wait until *operation* is done, showing its progress; Ctrl-C leaves it going on."""
     poll = Poll(None)
     with Progress(f"{operation['kind']} {operation['target']}") as progress:

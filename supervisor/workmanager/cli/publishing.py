@@ -15,7 +15,7 @@ from workmanager.client.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from workmanager.client import WorkManagerClient
+    from workmanager.client.light import LightClient
 
 Json = dict[str, Any]
 
@@ -57,7 +57,7 @@ def read_batch(source: str, attributes: Mapping[str, str]) -> Iterator[Json]:
 
 
 def publish_all(
-    client: WorkManagerClient,
+    client: LightClient,
     topic: str,
     events: Iterable[Json],
     *,
@@ -97,7 +97,7 @@ def batches(events: Iterable[Json]) -> Iterator[list[Json]]:
 
 
 def _publish_patiently(
-    client: WorkManagerClient,
+    client: LightClient,
     topic: str,
     batch: list[Json],
     patience_s: float,
@@ -106,13 +106,15 @@ def _publish_patiently(
     ends_at_s = time.monotonic() + patience_s
     while True:
         try:
-            return client.publish(topic, batch)
+            result: Json = client.publish(topic, batch)
         except ProblemError as problem:
             pause_s = problem.retry_after_s or DEFAULT_RETRY_S
             if problem.reason not in WAITABLE or time.monotonic() + pause_s > ends_at_s:
                 raise
             on_progress(f"waiting: {problem.detail}")
             time.sleep(pause_s)
+        else:
+            return result
 
 
 def _object(line: bytes, source: str, number: int) -> Json:

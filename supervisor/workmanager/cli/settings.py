@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from workmanager.client import WorkManagerClient
+from workmanager.client.light import LightClient
 from workmanager.client.target import (
     DEFAULT_URL,
     TargetError,
@@ -41,7 +41,7 @@ class Settings:
             return False
         return sys.stdout.isatty()
 
-    def client(self, *, timeout_s: float = 30.0) -> WorkManagerClient:
+    def client(self, *, timeout_s: float = 30.0) -> LightClient:
         """Make the client for the target.
 
         Raises:
@@ -54,7 +54,7 @@ class Settings:
             raise click.UsageError(str(error)) from error
         except OSError as error:
             raise click.UsageError(f"{self.token_file}: {error.strerror}") from error
-        return WorkManagerClient(where, token=token, timeout_s=timeout_s)
+        return LightClient(where, token=token, timeout_s=timeout_s)
 
 
 def _store(context: click.Context, option: click.Parameter, value: object) -> None:

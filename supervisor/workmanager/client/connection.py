@@ -15,23 +15,14 @@ from workmanager.client.problems import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from workmanager.client.rest_form import HttpForm
     from workmanager.client.target import Target
 
 CONNECT_TIMEOUT_S = 5.0
 READ_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024  # a page of 1,000 dead letters with their events stays below
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ask: *path* holds the query; header names are in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +60,7 @@ class Connection:
         """Close the socket; a call under way is given up."""
         self._socket.close()
 
-    def call(self, request: Request, *, timeout_s: float) -> Response:
+    def call(self, request: HttpForm, *, timeout_s: float) -> Response:
         """Send *request* and return the whole answer.
 
         Raises:
@@ -85,7 +76,7 @@ class Connection:
                 raise self._lost(f"over {MAX_BODY_BYTES} bytes came")
         return Response(head.status, head.headers, bytes(body))
 
-    def open(self, request: Request, *, timeout_s: float) -> Head:
+    def open(self, request: HttpForm, *, timeout_s: float) -> Head:
         """Send *request* and return the head of the answer; `chunks` has its body."""
         headers = {"host": self._target.authority, **request.headers}
         raw = encode_request(request.method, request.path, headers, request.body)
@@ -116,7 +107,7 @@ class Connection:
         except TimeoutError as error:
             raise self._timed_out() from error
         except OSError as error:
-            return ConnectionLostError(str(self._target), _why(error))
+            return ConnectionLostError(str(self._target), why(error))
         return None
 
     def _receive(self) -> bytes:
@@ -126,7 +117,7 @@ class Connection:
         except TimeoutError as error:
             raise self._timed_out() from error
         except (OSError, MalformedAnswerError) as error:
-            raise self._lost(_why(error)) from error
+            raise self._lost(why(error)) from error
 
     def _lost(self, why: str) -> ConnectionLostError:
         self.close()
@@ -150,7 +141,8 @@ def _connect(target: Target, timeout_s: float) -> socket.socket:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _wrap_tls(plain, target.host) if target.is_tls else plain
     except OSError as error:
-        raise NoSupervisorError(str(target), _why(error)) from error
+        may_pass = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+        raise NoSupervisorError(str(target), why(error), may_pass=may_pass) from error
 
 
 def _connect_unix(path: str, timeout_s: float) -> socket.socket:
@@ -183,7 +175,8 @@ def _is_silent(plain: socket.socket) -> bool:
     return False
 
 
-def _why(error: Exception) -> str:
+def why(error: BaseException) -> str:
+    """Say in a few words what *error* means."""
     if isinstance(error, TimeoutError):
         return "it does not take the connection"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

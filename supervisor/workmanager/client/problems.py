@@ -22,11 +22,14 @@ class NoSupervisorError(ClientError):
 
     Attributes:
         target: Where the call went.
+        may_pass: Whether a moment later may be better: a service that restarts is away for one, a
+            wrong certificate stays wrong.
     """
 
-    def __init__(self, target: str, cause: str) -> None:
+    def __init__(self, target: str, cause: str, *, may_pass: bool = False) -> None:
         super().__init__(f"no supervisor answers at {target}: {cause}")
         self.target = target
+        self.may_pass = may_pass
 
 
 class ConnectionLostError(ClientError):
@@ -97,13 +100,21 @@ def problem_from(status: int, headers: Mapping[str, str], body: bytes) -> Proble
     if not isinstance(document, dict):
         text = body[: MAX_DETAIL_CHARS * 4].decode(errors="replace").strip()
         document = {"detail": text[:MAX_DETAIL_CHARS] or "the answer is empty"}
+    return problem_of(document, status=status, headers=headers)
+
+
+def problem_of(
+    document: Mapping[str, Any], *, status: int = 0, headers: Mapping[str, str] | None = None
+) -> ProblemError:
+    """Read a problem document; *status* and *headers* are those it came with, if any."""
+    status = status or int(document.get("status") or 0)
     return ProblemError(
         str(document.get("reason") or f"HTTP_{status}"),
         status,
         str(document.get("detail") or document.get("title") or "no detail was given"),
         faults=_faults(document.get("errors")),
         metadata=_texts(document.get("metadata")),
-        retry_after_s=_retry_after_s(document, headers),
+        retry_after_s=_retry_after_s(document, headers or {}),
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:5001"
 DEFAULT_PORT = 5001
+DEFAULT_GRPC_PORT = 5002
 SOCKET_NAME = "workmanager.sock"
 SYSTEM_RUNTIME_FOLDER = "/run/workmanager"
 TOKEN_NAME = "token"  # noqa: S105 - the file's name, not its content
@@ -24,7 +25,7 @@ MAX_PORT = 65535
 
 
 class TargetError(ValueError):
-    """A target is neither a Unix socket's path nor a URL of http or https."""
+    """A target is neither a Unix socket's path nor a URL of a scheme that is known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Target:
     host: str = "localhost"
     port: int = DEFAULT_PORT
     is_tls: bool = False
+    is_grpc: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -51,27 +53,37 @@ class Target:
 
     def __str__(self) -> str:
         if self.socket_path is not None:
-            return self.socket_path
-        return f"{'https' if self.is_tls else 'http'}://{self.authority}"
+            return f"grpc+unix:{self.socket_path}" if self.is_grpc else self.socket_path
+        scheme = "grpc" if self.is_grpc else "http"
+        return f"{scheme}{'s' if self.is_tls else ''}://{self.authority}"
 
 
 def parse_target(text: str) -> Target:
-    """Read a target: `/run/x.sock`, `unix:x.sock`, `http://host:5001`, `https://host`, `host:5001`.
+    """Read a target.
+
+    REST: `/run/x.sock`, `unix:x.sock`, `http://host:5001`, `https://host`, `host:5001`.
+    gRPC: `grpc+unix:/run/x.sock`, `grpc://host:5002`, `grpcs://host:443` (with TLS).
 
     Raises:
         TargetError: It is none of these.
     """
     scheme, separator, rest = text.partition("://")
-    if separator and scheme in ("http", "https"):
-        return _network_target(text, rest.rstrip("/"), is_tls=scheme == "https")
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        return Target(path.removeprefix("//") if path.startswith("///") else path)
+    if separator and scheme in ("http", "https", "grpc", "grpcs"):
+        is_grpc = scheme.startswith("grpc")
+        is_tls = scheme.endswith("s")
+        return _network_target(text, rest.rstrip("/"), is_tls=is_tls, is_grpc=is_grpc)
+    for prefix in ("unix:", "grpc+unix:"):
+        if text.startswith(prefix):
+            path = text.removeprefix(prefix)
+            path = path.removeprefix("//") if path.startswith("///") else path
+            return Target(path, is_grpc=prefix != "unix:")
     if not separator and "/" in text:
         return Target(text)
     if not separator and ":" in text:
         return _network_target(text, text, is_tls=False)
-    raise TargetError(f"{text!r} is neither the path of a Unix socket nor an http(s) URL")
+    raise TargetError(
+        f"{text!r} is neither the path of a Unix socket nor an http(s), grpc(s) or grpc+unix URL"
+    )
 
 
 def default_target(environ: Mapping[str, str] | None = None) -> Target:
@@ -125,7 +137,7 @@ def state_folders(environ: Mapping[str, str]) -> list[str]:
     return [f"{home}/workmanager", "/var/lib/workmanager"]
 
 
-def _network_target(text: str, authority: str, *, is_tls: bool) -> Target:
+def _network_target(text: str, authority: str, *, is_tls: bool, is_grpc: bool = False) -> Target:
     if "/" in authority or "@" in authority:
         raise TargetError(f"{text!r}: a target is a host and a port, without user or path")
     host, bracket, after = authority.removeprefix("[").partition("]")
@@ -135,7 +147,8 @@ def _network_target(text: str, authority: str, *, is_tls: bool) -> Target:
     port = int(port_text) if port_text.isascii() and port_text.isdigit() else 0
     if not host or (port_text and not 0 < port <= MAX_PORT):
         raise TargetError(f"{text!r} holds no host, or a port outside 1-{MAX_PORT}")
-    return Target(host=host, port=port or (443 if is_tls else DEFAULT_PORT), is_tls=is_tls)
+    default = 443 if is_tls else DEFAULT_GRPC_PORT if is_grpc else DEFAULT_PORT
+    return Target(host=host, port=port or default, is_tls=is_tls, is_grpc=is_grpc)
 
 
 def _read(path: str) -> str:

@@ -11,8 +11,8 @@ from workmanager.client import (
     ConnectionLostError,
     NoSupervisorError,
     ProblemError,
-    WorkManagerClient,
 )
+from workmanager.client.light import LightClient
 from workmanager.errors import Fault
 
 PROBLEM = {
@@ -29,7 +29,7 @@ PROBLEM = {
 
 
 def client(server, **options):
-    return WorkManagerClient(server.url, token="", **options)
+    return LightClient(server.url, token="", **options)
 
 
 def reply(body=b"{}", *, status="200 OK", headers=""):
@@ -47,33 +47,33 @@ def test_calls_share_one_connection(server):
 def test_names_are_quoted_in_paths_and_queries(server):
     with client(server) as wm:
         wm.get_worker("a/b c:d?é")
-        wm.list_workers(filter_text="state = RUNNING&x")
+        wm.list_workers(filter="state = RUNNING&x")
     assert server.asked[0].path == "/v1/workers/a%2Fb%20c%3Ad%3F%C3%A9"
     assert server.asked[1].path == "/v1/workers?filter=state%20%3D%20RUNNING%26x"
 
 
 def test_unix_socket_path_is_a_target(unix_server):
     path = unix_server.listener.getsockname()
-    with WorkManagerClient(path, token="") as wm:
+    with LightClient(path, token="") as wm:
         assert wm.get_worker("a") == {}
     assert unix_server.asked[0].headers["host"] == "localhost"
 
 
 def test_tls_is_spoken_and_the_certificate_checked(tls_server, monkeypatch):
     url = tls_server.url.replace("http:", "https:")
-    with WorkManagerClient(url, token="t") as wm:
+    with LightClient(url, token="t") as wm:
         assert wm.get_worker("a") == {}
         assert wm.get_worker("b") == {}
     monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
     with (
-        WorkManagerClient(url, token="t") as wm,
+        LightClient(url, token="t") as wm,
         pytest.raises(NoSupervisorError, match="certificate"),
     ):
         wm.get_worker("a")
 
 
 def test_token_travels_as_bearer(server):
-    with WorkManagerClient(server.url, token="secret") as wm:
+    with LightClient(server.url, token="secret") as wm:
         wm.get_worker("a")
     assert server.asked[0].headers["authorization"] == "Bearer secret"
 
@@ -198,7 +198,7 @@ def test_answer_that_is_not_http_is_a_lost_connection(server):
 
 def test_nobody_listening_is_no_supervisor(tmp_path):
     with (
-        WorkManagerClient(str(tmp_path / "none.sock"), token="") as wm,
+        LightClient(str(tmp_path / "none.sock"), token="") as wm,
         pytest.raises(NoSupervisorError, match="No such file"),
     ):
         wm.get_worker("a")
@@ -221,6 +221,6 @@ def test_refusal_while_the_body_is_still_sent_is_read(server):
         thread = threading.Thread(target=refuse)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with WorkManagerClient(url, token="") as wm, pytest.raises(ProblemError, match="TOO_LARGE"):
+        with LightClient(url, token="") as wm, pytest.raises(ProblemError, match="TOO_LARGE"):
             wm.create_version("a", b"x" * 10_000_000, "text/x-python")
         thread.join(10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -44,7 +44,7 @@ def invoke(
     settings: Settings,
     /,
     name: str,
-    mode: str,
+    mode: Literal["sync", "async", "dryRun"],
     version: str,
     timeout_s: float,
     **options: Any,  # noqa: ANN401 - exactly the fields of EventOptions

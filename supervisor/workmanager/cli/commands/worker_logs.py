@@ -72,7 +72,7 @@ def logs(
         for line in shown:
             show.line(line)
         since_seq = kept[-1]["seq"] if kept else 0
-        with closing(client.follow_logs(ref, since_seq=since_seq, tail=0)) as lines:
+        with closing(client.tail_logs(ref, since_seq=since_seq, tail=0)) as lines:
             for line in filter(wanted.matches, lines):
                 show.line(line)
 

@@ -35,7 +35,7 @@ def list_(settings: Settings, filter_text: str, order_by: str, limit: int) -> No
             settings,
             "worker",
             lambda size, token: client.list_workers(
-                filter_text=filter_text, order_by=order_by, page_size=size, page_token=token
+                filter=filter_text, order_by=order_by, page_size=size, page_token=token
             ),
             limit=limit,
         )

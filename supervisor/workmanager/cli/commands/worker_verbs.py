@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workmanager.cli.settings import Settings
-    from workmanager.client import WorkManagerClient
+    from workmanager.client.light import LightClient
 
 
 @click.command("start", cls=Command)
@@ -107,7 +107,7 @@ def delete(settings: Settings, names: Sequence[str], *, no_drain: bool, no_wait:
 def _each(
     settings: Settings,
     names: Sequence[str],
-    call: Callable[[WorkManagerClient, str], dict[str, Any]],
+    call: Callable[[LightClient, str], dict[str, Any]],
 ) -> None:
     """Call the verb for each worker in turn; the first refusal ends it."""
     with settings.client() as client:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workmanager.cli.settings import Settings
-    from workmanager.client import WorkManagerClient
+    from workmanager.client.light import LightClient
 
 Json = dict[str, Any]
 
@@ -88,13 +88,14 @@ def state_of(worker: Json | None) -> str:
     return ", ".join([str(status["state"]), *counts])
 
 
-def _look(client: WorkManagerClient, name: str, goal: str) -> Json | None:
+def _look(client: LightClient, name: str, goal: str) -> Json | None:
     try:
-        return client.get_worker(name)
+        worker: Json = client.get_worker(name)
     except ProblemError as problem:
         if goal == "deleted" and problem.reason == "WORKER_NOT_FOUND":
             return None
         raise
+    return worker
 
 
 def _stop_if_vain(worker: Json | None, goal: str) -> None:
