@@ -65,7 +65,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python tools/write_tables.py
 
 bench: $(VENV)/.dev
-	$(BIN)/python tests/bench $(ARGS)
+	$(BIN)/python tests/bench/bench_service.py $(ARGS)
 
 venv: $(VENV)/.dev
 
