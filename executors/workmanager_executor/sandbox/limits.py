@@ -89,15 +89,19 @@ def describe_memory(bounds: Sequence[Bound]) -> str:
 def courtesy_steps() -> List[Step]:
     """Let the kernel prefer others: nice +5, and first choice when memory runs out.
 
-    They come before the executor has its own /proc, which is read-only. Without /proc, or with a
-    read-only one, they are left out, and the layer counts as degraded.
+    They come before the executor has its own /proc, which is read-only.
     """
     nice = os.getpriority(os.PRIO_PROCESS, 0) + _NICE
     arguments = (os.PRIO_PROCESS, 0, nice)
     found = [Step("rlimits", f"nice {nice}", os.setpriority, arguments, None, ())]
-    if os.access(_OOM_SCORE_FILE, os.W_OK):
-        return found + writing("rlimits", _OOM_SCORE_FILE, _OOM_SCORE)
+    if can_set_oom_score():
+        found += writing("rlimits", _OOM_SCORE_FILE, _OOM_SCORE)
     return found
+
+
+def can_set_oom_score() -> bool:
+    """Whether there is a /proc to write to; some containers show it read-only."""
+    return os.access(_OOM_SCORE_FILE, os.W_OK)
 
 
 def _memory_bounds(limits: Mapping[str, Optional[int]], defaults: _Engine) -> List[Bound]:

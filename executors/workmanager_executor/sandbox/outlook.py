@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Optional
 
-from . import landlock
+from . import landlock, limits
 from .records import ACTIVE, DEGRADED, OFF, UNAVAILABLE, Ledger
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def note_all(
     """
     ledger.note("fds", ACTIVE, "0-4 only")
     _note_scratch(ledger, profile)
-    ledger.note("rlimits", ACTIVE, "" if _has_own_count(profile, identity) else "no RLIMIT_NPROC")
+    _note_rlimits(ledger, profile, identity)
     if tree is not None:
         _note_tree(ledger, profile, tree)
     if profile.level != "none":
@@ -45,8 +45,13 @@ def note_memory(ledger: Ledger, bounds: str) -> None:
     ledger.note("memory", DEGRADED if bounds else OFF, bounds or "no rlimit")
 
 
-def _has_own_count(profile: Profile, identity: Identity) -> bool:
-    return profile.level == "full" or identity is not None
+def _note_rlimits(ledger: Ledger, profile: Profile, identity: Identity) -> None:
+    has_own_count = profile.level == "full" or identity is not None
+    missing = [] if has_own_count else ["no RLIMIT_NPROC, for the uid is shared"]
+    if limits.can_set_oom_score():
+        ledger.note("rlimits", ACTIVE, ", ".join(missing))
+    else:
+        ledger.note("rlimits", DEGRADED, ", ".join([*missing, "oom_score_adj is not writable"]))
 
 
 def _note_scratch(ledger: Ledger, profile: Profile) -> None:
