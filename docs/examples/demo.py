@@ -66,7 +66,8 @@ def service(port, folder):
     check_port(port)
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--dev", "--state", folder / "state", "--socket", "none"]
-    options += ["--bind", f"127.0.0.1:{port}", "--log-format", "console"]
+    options += ["--bind", f"127.0.0.1:{port}", "--set", "grpc_bind=none"]
+    options += ["--log-format", "console"]
     with (folder / "service.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "workmanager.cli", "serve", *options],

@@ -37,6 +37,8 @@ class Settings(BaseModel):
     state: Annotated[Path, Field(default_factory=default_state)]
     bind: str = "127.0.0.1:5001"
     socket: str = ""  # the Unix socket; empty = in $RUNTIME_DIRECTORY or state, "none" = none
+    grpc_bind: str = "127.0.0.1:5002"  # "none" = no gRPC, which saves its memory
+    grpc_socket: str = ""  # its Unix socket; empty = grpc.sock in state unless grpc_bind is "none"
     dev: bool = False  # no authentication, on loopback only
     token_file: Path | None = None  # default: a credential, else in the state folder, made there
     allowed_uids: tuple[int, ...] = ()
@@ -60,7 +62,7 @@ class Settings(BaseModel):
     sandbox_require: tuple[str, ...] = ()  # a level at least, layers; without them no start
     sandbox_uid_base: Annotated[int, Field(ge=1000, le=2**32 - 2**17)] = 1_900_000_000  # see docs
 
-    @field_validator("bind")
+    @field_validator("bind", "grpc_bind")
     @classmethod
     def _bind_is_an_address(cls, text: str) -> str:
         host, _, port = text.rpartition(":")
@@ -92,6 +94,13 @@ class Settings(BaseModel):
         if self.socket:
             return Path(self.socket)
         return _folder_of("RUNTIME_DIRECTORY", self.state) / "workmanager.sock"
+
+    @property
+    def grpc_socket_path(self) -> Path | None:
+        """Where gRPC's Unix socket is; None for none."""
+        if self.grpc_socket:
+            return None if self.grpc_socket == "none" else Path(self.grpc_socket)
+        return self.state / "grpc.sock" if self.grpc_bind != "none" else None
 
     @property
     def token_path(self) -> Path:

@@ -1,6 +1,6 @@
 """The service as a process: settings in, exit code out; signals; the order of start and stop.
 
-start: supervisor (zygote, store, recovery) -> doors (REST) -> systemd is told READY
+start: supervisor (zygote, store, recovery) -> doors (REST, gRPC) -> systemd is told READY
 stop:  doors close -> executors drain -> the rest is written -> the store is closed
 SIGHUP: the settings are read again, see `ops.reload`
 """
@@ -132,6 +132,7 @@ async def _serve(
                 app, _options(settings, around), shutdown=doors_closed, task_status=task_status
             )
         )
+        urls += await _open_grpc(nursery, settings, reloader, doors_closed)
         log.info("serving", urls=urls, dev=settings.dev, state=str(settings.state))
         around.notifier.tell(READY=1)
         task_status.started(urls)
@@ -142,6 +143,30 @@ async def _serve(
         log.info("stopping")
         around.notifier.tell(STOPPING=1, STATUS="draining")
         doors_closed.set()
+
+
+async def _open_grpc(
+    nursery: trio.Nursery, settings: Settings, reloader: Reloader, shutdown: trio.Event
+) -> list[str]:
+    """Open the gRPC doors, if any is asked for; the library is imported only then."""
+    if settings.grpc_bind == "none" and settings.grpc_socket_path is None:
+        return []
+    from workmanager.api.grpc.doors import GrpcOptions
+    from workmanager.api.grpc.server import Backing, serve_grpc
+
+    service, state = reloader.service, reloader.rest
+    backing = Backing(lambda _: service, reloader.auth, service.answers, lambda: state.limits)
+    options = GrpcOptions(
+        binds=(settings.grpc_bind,) if settings.grpc_bind != "none" else (),
+        unix_socket=settings.grpc_socket_path,
+        tls=_tls(settings),
+        require_loopback=settings.dev,
+        grace_s=settings.shutdown_grace_s,
+    )
+    urls: list[str] = await nursery.start(
+        lambda task_status: serve_grpc(backing, options, shutdown=shutdown, task_status=task_status)
+    )
+    return urls
 
 
 async def _watch_signals(stop: trio.Event) -> None:
@@ -163,17 +188,20 @@ def _auth(settings: Settings) -> Auth:
 
 def _options(settings: Settings, around: Surroundings) -> ServerOptions:
     families = {sock.family for sock in around.inherited}  # what is handed over is not opened
-    tls = None
-    if settings.tls_certificate is not None and settings.tls_key is not None:
-        tls = Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     return ServerOptions(
         binds=() if settings.bind == "none" or families - {socket.AF_UNIX} else (settings.bind,),
         unix_socket=None if socket.AF_UNIX in families else settings.socket_path,
         inherited=around.inherited,
-        tls=tls,
+        tls=_tls(settings),
         require_loopback=settings.dev,
         grace_s=settings.shutdown_grace_s,
     )
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
 
 
 def _first(group: BaseExceptionGroup[WorkManagerError]) -> WorkManagerError:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVE = (sys.executable, "-m", "workmanager.cli", "serve", "--dev", "--socket", "none")
+SERVE += ("--set", "grpc_bind=none")
 LIMIT_S = 30
 
 

@@ -104,6 +104,7 @@ class Service:
         words = [*wrapper, sys.executable, "-m", "workmanager.cli", "serve", "--state", str(state)]
         words += ["--dev"] if dev else []
         words += ["--bind", "127.0.0.1:0", "--socket", "none", "--log-format", "json"]
+        words += ["--set", "grpc_bind=none"]
         words += ["--set", "log_worker_lines=false", *options]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKMANAGER_")}
         process = subprocess.Popen(

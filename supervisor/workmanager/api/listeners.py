@@ -128,7 +128,7 @@ async def _open_tcp(bind: str, options: ServerOptions) -> list[Listener]:
     host, port = parse_bind(bind)
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        _check_exposure(bind, {str(entry[4][0]) for entry in found}, options)
+        check_exposure(bind, {str(entry[4][0]) for entry in found}, options)
         sockets = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     except socket.gaierror as exc:
         raise ServerError(f"{bind}: the host is unknown: {exc.strerror}") from exc
@@ -141,9 +141,11 @@ def _adopt(sock: socket.socket, options: ServerOptions) -> Listener:
     """Listen on a socket that was opened before us; its file, if it has one, stays when we go."""
     address = sock.getsockname()
     if sock.type != socket.SOCK_STREAM or not _is_listening(sock):
-        raise ServerError(f"{address!r}: the socket handed over is not one that listens (Accept=no)")
+        raise ServerError(
+            f"{address!r}: the socket handed over is not one that listens (Accept=no)"
+        )
     if sock.family != socket.AF_UNIX:
-        _check_exposure(f"{address[0]}:{address[1]}", {str(address[0])}, options)
+        check_exposure(f"{address[0]}:{address[1]}", {str(address[0])}, options)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     if sock.family == socket.AF_UNIX:
         return Listener(listener, f"unix:{address}")
@@ -175,7 +177,12 @@ def parse_bind(bind: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def _check_exposure(bind: str, addresses: set[str], options: ServerOptions) -> None:
+def check_exposure(bind: str, addresses: set[str], options: ServerOptions) -> None:
+    """Refuse addresses that others could reach without TLS, or at all in dev mode.
+
+    Raises:
+        ServerError: It says what to do.
+    """
     if all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for text in addresses):
         return
     if options.require_loopback:
@@ -190,7 +197,7 @@ def _check_exposure(bind: str, addresses: set[str], options: ServerOptions) -> N
 def _open_unix(path: Path, mode: int) -> Listener:
     if len(os.fsencode(path)) > SUN_PATH_BYTES:
         raise ServerError(f"{path}: a Unix socket's path has at most {SUN_PATH_BYTES} bytes")
-    _remove_stale(path)
+    remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(str(path))
@@ -204,7 +211,7 @@ def _open_unix(path: Path, mode: int) -> Listener:
     return Listener(listener, f"unix:{path}", path, inode)
 
 
-def _remove_stale(path: Path) -> None:
+def remove_stale(path: Path) -> None:
     """Remove a socket that nobody listens on: a service that was killed leaves it behind."""
     try:
         mode = path.lstat().st_mode

@@ -94,7 +94,7 @@ def event(**members):
 def serving(state, *options):
     """Start the service; leave when it has ended in good order."""
     words = [sys.executable, "-m", "workmanager.cli", "serve", "--bind", "127.0.0.1:0"]
-    words += ["--state", str(state), "--log-format", "json", *options]
+    words += ["--set", "grpc_bind=none", "--state", str(state), "--log-format", "json", *options]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         urls, lines, ready = [], [], threading.Event()
 

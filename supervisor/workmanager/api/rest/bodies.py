@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 import msgspec
 import trio
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from workmanager.api.problems import HttpProblemError
 from workmanager.api.rest.yaml_values import load_yaml
-from workmanager.errors import Fault, InvalidArgumentError, Reason, WorkManagerError
+from workmanager.api.validation import read_model
+from workmanager.errors import InvalidArgumentError, Reason, WorkManagerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,16 +158,7 @@ async def parse_model(request: Request, model: type[M]) -> M:
         WorkManagerError: With every fault.
     """
     value = await parse_object(request, JSON) if request.state.body.strip() else {}
-    try:
-        return model.model_validate(value, by_alias=True, by_name=False)
-    except ValidationError as exc:
-        faults = [
-            Fault(".".join(str(part) for part in fault["loc"]), fault["msg"])
-            for fault in exc.errors(include_url=False, include_input=False)
-        ]
-        raise InvalidArgumentError(
-            f"{faults[0].pointer}: {faults[0].detail}", faults=faults
-        ) from exc
+    return read_model(model, value)
 
 
 def manifest_body() -> dict[str, object]:
