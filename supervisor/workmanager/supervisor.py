@@ -10,13 +10,9 @@ executors. A stop closes intake, drains the keepers, and writes what they still 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,11 +28,13 @@ from workmanager.dispatch.task import Segment, StoredEvent, Task
 from workmanager.dispatch.timers import Timers
 from workmanager.dispatch.worker import WorkerDispatch
 from workmanager.executors.isolation import Isolation, open_isolation
+from workmanager.executors.strays import Strays
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
 from workmanager.groups.local import HostLock
 from workmanager.lifecycle.keeper import Keeper
 from workmanager.lifecycle.launch import Launcher
+from workmanager.lifecycle.quotas import hold_quotas
 from workmanager.lifecycle.record import WorkerRecord
 from workmanager.lifecycle.upkeep import look_after
 from workmanager.lifecycle.workshop import Workshop
@@ -126,8 +124,9 @@ class Supervisor:
         recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
         self._build_core(recovered)
         nursery.start_soon(self.core.timers.run)
-        nursery.start_soon(self._reap_orphans)
+        nursery.start_soon(self._make_strays().run)
         nursery.start_soon(look_after, self.keepers.values)
+        nursery.start_soon(hold_quotas, self.keepers.values)
         async with trio.open_nursery() as self._keepers_nursery:
             await self._restore(recovered)
             self.is_recovered.set()
@@ -171,6 +170,11 @@ class Supervisor:
         self._worker_numbers = count(recovered.next_worker)
         self._fences = dict(recovered.fences)
         self.faults = list(recovered.faults)
+
+    def _make_strays(self) -> Strays:
+        return Strays(
+            lambda: self._launcher.alive | self.zygotes.pids, lambda: self.zygotes.is_spawning
+        )
 
     def _make_launcher(self) -> Launcher:
         alive: set[int] = set()
@@ -372,19 +376,6 @@ class Supervisor:
         for number, worker in self.core.workers.items():
             worker.dead_letters = counts.get(number, 0)
 
-    # -- orphans -----------------------------------------------------------------------------
-
-    async def _reap_orphans(self) -> None:
-        """Collect what executors left behind: as subreaper we are its parent, and must."""
-        with trio.open_signal_receiver(signal.SIGCHLD) as signals:
-            async for _ in signals:
-                if self.zygotes.is_spawning:
-                    continue  # one of them may be an executor that died at once
-                known = self._launcher.alive | self.zygotes.pids
-                for pid in _children():
-                    if pid not in known:
-                        _reap(pid)
-
 
 def _retention(settings: Settings) -> Retention:
     return Retention(
@@ -392,17 +383,3 @@ def _retention(settings: Settings) -> Retention:
         history_s=settings.history_age_s,
         dedupe_s=LONGEST_DEDUPE_S,
     )
-
-
-def _children() -> list[int]:
-    """Return the pids of this process's children (proc(5), /proc/[pid]/task/[tid]/children)."""
-    found: list[int] = []
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += [int(pid) for pid in (thread / "children").read_bytes().split()]
-    return found
-
-
-def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)

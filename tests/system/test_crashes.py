@@ -39,7 +39,9 @@ def test_death_by(lab, end):
     assert sorted(sink.data(2)) == ["a", "b"]
     [letter] = worker.dead_letters()
     assert (letter["reason"], letter["crashes"], letter["attempts"]) == ("CRASHED", 3, 0)
-    assert letter["error"]["type"] == "ExecutorCrashed"
+    # Endless recursion takes memory first: 3.11 and later keep Python's frames on the heap.
+    is_memory = end == "stack overflow" and "limit oom" in letter["error"]["message"]
+    assert letter["error"]["type"] == ("OutOfMemory" if is_memory else "ExecutorCrashed")
     worker.until_state("RUNNING")
     assert worker.status()["restarts"] in (3, 4)  # the first may have had others in hand
     assert worker.executors()[0]["pid"] != before["pid"]
@@ -108,8 +110,8 @@ def test_memory_hog_is_killed_and_charged(lab):
     worker.until_idle()
     [letter] = worker.dead_letters()
     assert letter["event"]["data"] == "bad"
-    assert letter["reason"] == "CRASHED"
-    assert "memory" in letter["error"]["message"]
+    assert (letter["reason"], letter["error"]["type"]) == ("CRASHED", "OutOfMemory")
+    assert "limit oom: resources.memoryMax is 64 MiB" in letter["error"]["message"]
     worker.until_state("RUNNING")
 
 

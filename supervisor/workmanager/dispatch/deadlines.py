@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from workmanager.dispatch.outcome import Failure
-
 if TYPE_CHECKING:
     from workmanager.dispatch.core import Core
     from workmanager.dispatch.task import Task
@@ -29,15 +27,8 @@ def watch(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     """Arm the executor's deadline unless it is armed; called after tasks were handed to it."""
     if executor.deadline is None and executor.hand:
         when = _due(worker, executor)
+        executor.throttled_before_s = executor.throttled_s()
         executor.deadline = core.timers.at(when, lambda: _check(core, worker, executor))
-
-
-def timeout_failure(worker: WorkerDispatch, traceback: str = "") -> Failure:
-    """Make the failure of an attempt that ran out of time."""
-    limit_s = worker.spec.timeouts.start_to_close_s
-    beat_s = worker.spec.timeouts.heartbeat_s
-    beat = f" (or {beat_s:g} s without a heartbeat)" if beat_s else ""
-    return Failure("Timeout", f"timeouts.startToClose of {limit_s:g} s passed{beat}", traceback)
 
 
 def cancel(core: Core, worker: WorkerDispatch, executor: Executor, task: Task) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from workmanager.dispatch import dead_letters
 from workmanager.dispatch import outcome as words
 from workmanager.dispatch.outcome import Failure, Settled
+from workmanager.executors.meter import NO_BILL
 from workmanager.model.states import TaskStatus
 from workmanager.policy.retry import Failed, GiveUp, TryAgain, decide
 from workmanager.store.rows import RetryRow
@@ -49,6 +50,7 @@ def complete(
         task.number, worker.no, _COMPLETED, task.attempt, task.crashes, executor.version,
         executor.id, attributes["id"], attributes["source"], attributes["type"],
         task.accepted_at, now, duration_us, len(outputs), "", "",
+        *executor.meter.bill(duration_us),
     )  # fmt: skip
     _leave(core, worker, task, row)
     if task.waiter is not None:
@@ -80,6 +82,7 @@ def end(
         executor.version if executor else worker.version, executor.id if executor else "",
         attributes["id"], attributes["source"], attributes["type"],
         task.accepted_at, now, duration_us, 0, *error,
+        *(executor.meter.bill(duration_us) if executor else NO_BILL),
     )  # fmt: skip
     _leave(core, worker, task, row)
     if task.waiter is not None:

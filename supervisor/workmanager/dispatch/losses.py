@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workmanager.dispatch import finish
+from workmanager.dispatch import finish, hits
 from workmanager.dispatch import outcome as words
-from workmanager.dispatch.deadlines import CANCEL_EXIT, TIMEOUT_EXIT, timeout_failure
+from workmanager.dispatch.deadlines import CANCEL_EXIT, TIMEOUT_EXIT
 from workmanager.dispatch.handout import pump
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     held, executor.hand = list(executor.hand.values()), {}
     if executor in worker.executors:
         worker.executors.remove(executor)
+    if executor.exit is not None and executor.exit.limit:
+        hits.count(worker, executor.exit.limit)
     guilty, suspects = _to_blame(executor, held)
     for task in held:
         task.fence = None
@@ -120,15 +122,14 @@ def _parted(executor: Executor, tasks: list[Task]) -> list[list[Task]]:
 
 
 def _charge(core: Core, worker: WorkerDispatch, executor: Executor, task: Task) -> None:
-    how = executor.exit.words if executor.exit else "exited"
     if task.number in executor.overdue:
-        failure = timeout_failure(worker)
+        failure = hits.timed_out(worker, executor)
         finish.fail_attempt(core, worker, executor, task, failure, kind=words.ERROR, timed_out=True)
     elif task.canceled:
         failure = words.Failure("Canceled", "the task was canceled; its executor had to be killed")
         finish.fail_attempt(core, worker, executor, task, failure, kind=words.CANCELLED)
     else:
-        failure = words.Failure("ExecutorCrashed", f"the executor {how}")
+        failure = hits.killed(worker, executor)
         if not finish.charge_crash(core, worker, executor, task, failure):
             return
         if task.asked_version:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from workmanager.dispatch import finish, losses
+from workmanager.dispatch import finish, hits, losses
 from workmanager.dispatch import outcome as words
-from workmanager.dispatch.deadlines import timeout_failure
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.outputs import Maker, OutputError
 from workmanager.dispatch.routing import offer
@@ -109,12 +108,14 @@ def _fail(
         return
     timed_out = task.number in executor.overdue
     if timed_out:
-        failure = timeout_failure(worker, failure.traceback)
+        failure = hits.timed_out(worker, executor, failure.traceback)
     elif task.canceled:
         failure = words.Failure("Canceled", "the task was canceled")
     elif status == words.CANCELLED:
         # Cancelled for no reason of ours: the handler cancelled itself.
         failure = words.Failure("CancelledError", failure.message, failure.traceback)
+    else:
+        failure = hits.marked(worker, failure)
     finish.fail_attempt(
         core, worker, executor, task, failure,
         kind=status, timed_out=timed_out, duration_us=duration_us,

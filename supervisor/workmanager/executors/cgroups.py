@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from workmanager.policy.limits import Evidence
+
 if TYPE_CHECKING:
-    from workmanager.model.spec import Resources
+    from workmanager.model.spec_process import Resources
 
 WANTED = ("memory", "pids", "cpu", "io")
 NEEDED = frozenset({"memory", "pids"})  # without these the tree is not worth having
 CPU_PERIOD_US = 100_000
+OWN_WEIGHT = 1000  # of the service, beside 100 of an executor: it has to stay in control
 
 log = structlog.get_logger()
 
@@ -42,32 +45,37 @@ class Usage:
 class Group:
     """The group of one executor."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, controllers: frozenset[str] = frozenset(WANTED)) -> None:
         self._path = path
+        self._controllers = controllers
 
-    def add(self, pid: int) -> None:
-        """Move *pid* into the group; its later children are born there.
+    def open_members(self) -> int:
+        """Open its list of members: who writes `0` into it joins, and its children are born there.
 
         Raises:
-            OSError: It has gone, or the group is full.
+            OSError: The group is gone, or there are no descriptors left.
         """
-        _write(self._path / "cgroup.procs", str(pid))
+        return os.open(self._path / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
     def kill(self) -> None:
         """SIGKILL everything in it, forks under way included (cgroup.kill, Linux 5.14)."""
         with contextlib.suppress(OSError):
             _write(self._path / "cgroup.kill", "1")
 
-    def oom_kills(self) -> int:
-        """How often the kernel killed something in it for its memory."""
-        return _keyed(self._path / "memory.events").get("oom_kill", 0)
+    def is_populated(self) -> bool:
+        """Tell whether a process in it, or below it, is alive."""
+        return _keyed(self._path / "cgroup.events").get("populated", 0) != 0
 
-    def pids_refused(self) -> int:
-        """How often a fork in it was refused."""
-        return _keyed(self._path / "pids.events").get("max", 0)
+    def evidence(self) -> Evidence:
+        """Return what was refused, killed or held back in it so far."""
+        return Evidence(
+            oom_kills=_keyed(self._path / "memory.events").get("oom_kill", 0),
+            pids_refused=_keyed(self._path / "pids.events").get("max", 0),
+            throttled_s=_keyed(self._path / "cpu.stat").get("throttled_usec", 0) / 1e6,
+        )
 
     def usage(self) -> Usage:
-        """What it has used so far."""
+        """Return what it has used so far."""
         io = _io(self._path / "io.stat")
         return Usage(
             cpu_s=_keyed(self._path / "cpu.stat").get("usage_usec", 0) / 1e6,
@@ -76,10 +84,28 @@ class Group:
             written_bytes=io[1],
         )
 
+    def memory_bytes(self) -> int:
+        """Return what it holds in memory now, the page cache of its files included."""
+        return _number(self._path / "memory.current")
+
+    def weigh(self, resources: Resources) -> None:
+        """Set its shares of processors and disks, beside those of others that want them.
+
+        Raises:
+            OSError: The kernel refuses.
+        """
+        _set(self._path, _weights(resources), self._controllers)
+
     def remove(self) -> None:
-        """Delete the group; it must be empty by now."""
+        """Kill what is left in it and delete it.
+
+        A process that does not die keeps it; the next start of the service tries again.
+        """
+        self.kill()
         try:
             self._path.rmdir()
+        except FileNotFoundError:
+            return
         except OSError as error:
             log.warning("cgroup_not_removed", path=self._path.name, error=error.strerror)
 
@@ -99,9 +125,8 @@ class Tree:
         """
         path = self._base / f"x-{name}"
         path.mkdir(exist_ok=True)
-        for file, value in _limits(resources, self.controllers):
-            _write(path / file, value)
-        return Group(path)
+        _set(path, [*_limits(resources), *_weights(resources)], self.controllers)
+        return Group(path, self.controllers)
 
 
 def open_tree(
@@ -116,47 +141,73 @@ def open_tree(
     place = next((line[3:] for line in own.read_text().splitlines() if line.startswith("0::")), "")
     if root is None or not place:
         return None, "no cgroup v2 hierarchy is mounted"
-    base = root / place.lstrip("/")
+    base = _above_leaf(root / place.lstrip("/"))
     if not (base / "cgroup.type").exists():
-        return None, "the service runs in the root group; run it under systemd with Delegate=yes"
+        return None, "the service runs in the root group"
     given = frozenset(_words(base / "cgroup.controllers"))
     if not given >= NEEDED:
         missing = ", ".join(sorted(NEEDED - given))
-        return None, f"controllers {missing} are not delegated; set Delegate=yes in the unit"
+        return None, f"controllers {missing} are not delegated"
+    if not _is_ours_alone(base):
+        return None, "other processes are in the service's group"
     try:
         return _prepare(base, given), f"controllers {', '.join(sorted(given & set(WANTED)))}"
     except OSError as error:
-        return None, f"{base} is not delegated to this user ({error.strerror}); set Delegate=yes"
+        return None, f"its group is not delegated to this user ({error.strerror})"
+
+
+def _above_leaf(place: Path) -> Path:
+    """Return the delegated group: a service that starts itself anew is in its leaf already."""
+    return place.parent if place.name == "supervisor" else place
+
+
+def _is_ours_alone(base: Path) -> bool:
+    """Tell whether only this process is in the group: nobody else's process is moved about."""
+    return set(_words(base / "cgroup.procs")) <= {str(os.getpid())}
 
 
 def _prepare(base: Path, given: frozenset[str]) -> Tree:
     """Move ourselves into a leaf, clear away what a former run left, and pass controllers on."""
     leaf = base / "supervisor"
     leaf.mkdir(exist_ok=True)
-    for pid in _words(base / "cgroup.procs"):
-        with contextlib.suppress(ProcessLookupError):
-            _write(leaf / "cgroup.procs", pid)
+    _write(leaf / "cgroup.procs", str(os.getpid()))
     for old in base.glob("x-*"):
-        Group(old).kill()
-        with contextlib.suppress(OSError):
-            old.rmdir()
-    enabled = set()
-    for controller in WANTED:
-        if controller in given:
-            _write(base / "cgroup.subtree_control", f"+{controller}")
-            enabled.add(controller)
-    return Tree(base, frozenset(enabled))
+        Group(old).remove()
+    enabled = frozenset(name for name in WANTED if name in given)
+    for controller in sorted(enabled):
+        _write(base / "cgroup.subtree_control", f"+{controller}")
+    _set(leaf, [("cpu", "cpu.weight", str(OWN_WEIGHT))], enabled)
+    _set(leaf, [("io", "io.weight", f"default {OWN_WEIGHT}")], enabled)
+    return Tree(base, enabled)
 
 
-def _limits(resources: Resources, controllers: frozenset[str]) -> list[tuple[str, str]]:
-    values = [
+def _limits(resources: Resources) -> list[tuple[str, str, str]]:
+    return [
         ("memory", "memory.max", str(resources.memory_max_bytes)),
         ("memory", "memory.swap.max", "0"),
         ("memory", "memory.oom.group", "1"),
         ("pids", "pids.max", str(resources.pids_max)),
         ("cpu", "cpu.max", f"{int(resources.cpu_max_cores * CPU_PERIOD_US)} {CPU_PERIOD_US}"),
     ]
-    return [(file, value) for controller, file, value in values if controller in controllers]
+
+
+def _weights(resources: Resources) -> list[tuple[str, str, str]]:
+    return [
+        ("cpu", "cpu.weight", str(resources.cpu_weight)),
+        ("io", "io.weight", f"default {resources.io_weight}"),
+    ]
+
+
+def _set(path: Path, values: list[tuple[str, str, str]], controllers: frozenset[str]) -> None:
+    """Write the values of those controllers that there are.
+
+    Files that depend on how the kernel was built are let go: without swap there is no limit of
+    it, and io.weight needs an I/O scheduler that knows weights.
+    """
+    for controller, file, value in values:
+        if controller in controllers:
+            with contextlib.suppress(FileNotFoundError):
+                _write(path / file, value)
 
 
 def _mount_point(mountinfo: str) -> Path | None:

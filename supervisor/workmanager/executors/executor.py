@@ -6,8 +6,6 @@ pidfd: not by an end of file, not by what it says.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
 from collections import deque
@@ -19,6 +17,8 @@ import trio
 
 from workmanager.executors.channel import Channel, ChannelError, check_item
 from workmanager.executors.logs import LineReader
+from workmanager.executors.meter import Meter
+from workmanager.executors.process import Exit, Process
 from workmanager.model.states import ExecutorState
 from workmanager.policy.window import CreditWindow
 from workmanager_executor.frames import FrameError, encode
@@ -28,34 +28,16 @@ if TYPE_CHECKING:
 
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.timers import Timer
+    from workmanager.executors.isolation.room import Room
     from workmanager.executors.zygote import Spawned
 
 FRAME_SHARE_BYTES = 4 * 1024 * 1024  # events in one frame; far below the frame limit
+VERIFY_S = 1.0  # how long a killed process may take to disappear
+MAX_DURATION_US = 1 << 52  # 142 years; a child can write any number
 _NONE = type(None)
 OUTCOME_FORMS = frozenset({(int, int, int, list, _NONE), (int, int, int, list, list)})
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How an executor ended.
-
-    Attributes:
-        code: Exit code; None if a signal ended it.
-        signal_name: Name of the signal; "" if it exited.
-        asked: Why the supervisor ended it; "" if it did not.
-    """
-
-    code: int | None
-    signal_name: str
-    asked: str
-
-    @property
-    def words(self) -> str:
-        """The exit in words for people."""
-        how = f"killed by {self.signal_name}" if self.signal_name else f"exited with {self.code}"
-        return f"{how} ({self.asked})" if self.asked else how
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +76,7 @@ class Executor:
 
     def __init__(
         self,
-        executor_id: str,
+        room: Room,
         spawned: Spawned,
         listener: Listener,
         *,
@@ -102,7 +84,8 @@ class Executor:
         version: str,
         per_executor: int,
     ) -> None:
-        self.id = executor_id
+        self.id = room.executor
+        self.room = room
         self.worker = worker
         self.version = version
         self.pid = spawned.pid
@@ -119,6 +102,8 @@ class Executor:
         self.layers: list[dict[str, Any]] = []
         self.mode = "event"
         self.asked_to_end = ""
+        self.limit = ""  # the limit at which the supervisor ends it
+        self.throttled_before_s = 0.0  # when its deadline was armed
         self.is_to_blame = True  # its end is its own doing; False once the supervisor asks for it
         self.on_trial = False  # it runs suspects, and nothing beside them
         self.deadline: Timer | None = None
@@ -137,8 +122,10 @@ class Executor:
         self.last_lines: deque[str] = deque(maxlen=5)  # for a start that fails
         self.settled = trio.Event()  # ready, refused, or gone
         self.gone = trio.Event()
-        self._pidfd = spawned.pidfd
+        self.process = Process(spawned.pid, spawned.pidfd, room.group)
+        self.meter = Meter(spawned.pid)
         self._listener = listener
+        self._has_greeted = False
         self._next_no = 1
         self._answers: list[list[Any]] = []  # of a batch of which others are on their way
         self._looked_at = 0
@@ -195,6 +182,11 @@ class Executor:
         """Ask the handler of delivery *no* to stop."""
         self._tell(["cancel", no])
 
+    def throttled_s(self) -> float:
+        """How long its processor limit has held it back so far; 0 without a cgroup."""
+        group = self.room.group
+        return group.evidence().throttled_s if group is not None else 0.0
+
     def is_busy(self) -> bool:
         """Whether it has, or since the last look had, something to do."""
         was, self._looked_at = self._looked_at, self.tasks_total
@@ -213,22 +205,28 @@ class Executor:
             self.is_to_blame = False
             self._events.send(encode(["drain"]))
 
-    def end(self, why: str, *, sig: signal.Signals = signal.SIGKILL, blame: bool = False) -> None:
-        """Send *sig* to its whole process group; *why* is reported with its exit.
+    def end(self, why: str, *, blame: bool = False, limit: str = "") -> None:
+        """Kill it with all that it started; *why* is reported with its exit.
 
-        With *blame* its end counts as a crash: it has made the supervisor do this.
+        With *blame* its end counts as a crash: it has made the supervisor do this, by running into
+        *limit* if one is named.
         """
         if self.exit is not None:
             return
+        self._ask(why, blame=blame)
+        self.limit = self.limit or limit
+        self.state = ExecutorState.STOPPING
+        self.process.kill()
+
+    def terminate(self, why: str) -> None:
+        """SIGTERM it: it may still clean up."""
+        if self.exit is None:
+            self._ask(why, blame=False)
+            self.process.send(signal.SIGTERM)
+
+    def _ask(self, why: str, *, blame: bool) -> None:
         if not self.asked_to_end:
             self.asked_to_end, self.is_to_blame = why, blame
-        if sig is signal.SIGKILL and self.state is not ExecutorState.EXITED:
-            self.state = ExecutorState.STOPPING
-        for kill in (os.killpg, os.kill):
-            try:
-                kill(self.pid, sig)
-            except (ProcessLookupError, PermissionError):
-                continue
 
     def protocol_error(self, why: str) -> None:
         """Kill it for breaking the protocol."""
@@ -245,19 +243,32 @@ class Executor:
                     nursery.start_soon(self._serve, channel)
                 for pipe in self._pipes:
                     nursery.start_soon(pipe.run)
-                await trio.lowlevel.wait_readable(self._pidfd)
+                await self.process.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self._finish()
+            with trio.CancelScope(shield=True):
+                self.exit = end = await self._bury()
+            self._finish(end)
 
-    def _finish(self) -> None:
-        if self.exit is None:
-            self._reap()
+    async def _bury(self) -> Exit:
+        """Reap it; kills first if we end before the process did."""
+        if not self.process.has_ended():
+            self.end("the supervisor stops")
+            with trio.move_on_after(VERIFY_S):
+                await self.process.wait()
+        if self.process.has_ended():
+            return self.process.reap(self.asked_to_end, self.limit)
+        log.error("executor_unkillable", worker=self.worker, executor=self.id, pid=self.pid)
+        self.process.abandon()
+        return Exit(None, "", self.asked_to_end)
+
+    def _finish(self, end: Exit) -> None:
         for channel in (self._events, self._control):
             try:
                 channel.read_available()
             except ChannelError as error:
                 log.warning("executor_last_words_refused", executor=self.id, why=str(error))
+        self.meter.close(end)
         for pipe in self._pipes:
             pipe.close()
         self._events.close()
@@ -266,23 +277,6 @@ class Executor:
         self.settled.set()
         self._listener.executor_exited(self)
         self.gone.set()
-
-    def _reap(self) -> None:
-        """Collect the exit status; kills first if we end before the process did."""
-        peek = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        if os.waitid(os.P_PIDFD, self._pidfd, peek) is None:
-            self.end("the supervisor stops")
-        # What it started in its group must not outlive it. Before it is reaped: until then nobody
-        # else can have its number.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        os.close(self._pidfd)
-        assert found is not None  # noqa: S101 - without WNOHANG waitid returns a result
-        if found.si_code == os.CLD_EXITED:
-            self.exit = Exit(found.si_status, "", self.asked_to_end)
-        else:
-            self.exit = Exit(None, _signal_name(found.si_status), self.asked_to_end)
 
     async def _serve(self, channel: Channel) -> None:
         try:
@@ -312,11 +306,13 @@ class Executor:
         for outcome in outcomes:
             if type(outcome) is not list or tuple(map(type, outcome)) not in OUTCOME_FORMS:
                 raise ChannelError("an outcome is not of the form of one")
-            no = outcome[0]
+            no, _, duration_us, _, _ = outcome
             if no not in hand or no in answered:
                 raise ChannelError(f"it answers delivery {no}, which it does not have")
+            if not 0 <= duration_us < MAX_DURATION_US:
+                raise ChannelError(f"delivery {no} cannot have taken {duration_us} us")
             answered.add(no)
-            busy_us += outcome[2]
+            busy_us += duration_us
         if self.mode == "batch":  # which fails or succeeds as a whole, however many frames tell
             self._answers += outcomes
             if len(self._answers) < len(hand):
@@ -324,6 +320,8 @@ class Executor:
             outcomes, self._answers = self._answers, []
         now = trio.current_time()
         self.window.observe(busy_us / len(outcomes) / 1e6)
+        if self.per_executor == 1:
+            self.meter.note(outcomes, busy_us)
         self.progress_at = now
         self.tasks_total += len(outcomes)
         self._listener.executor_done(self, outcomes)
@@ -331,13 +329,14 @@ class Executor:
     def _on_event(self, frame: list[Any]) -> None:
         kind = frame[0]
         body = _body(frame)
-        if kind == "hello" and self.state is ExecutorState.STARTING:
-            layers = body.get("layers")
-            self.layers = [x for x in layers if isinstance(x, dict)] if layers else []
+        if kind == "hello" and not self._has_greeted:  # no user code has run by then
+            self._has_greeted = True
+            self.layers = list(body.get("layers") or ())
         elif kind == "ready":
             self.mode = "batch" if body.get("mode") == "batch" else "event"
             if self.state is ExecutorState.STARTING:
                 self.state = ExecutorState.READY
+                self.meter.start()
             self.last_pong_at = self.ready_at = self.pinged_at = trio.current_time()
             self.settled.set()
         elif kind == "refused":
@@ -399,10 +398,3 @@ def _refusal(body: Mapping[str, Any]) -> Refusal:
         line if isinstance(line, int) else None,
         str(body.get("traceback", ""))[:16384],
     )
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

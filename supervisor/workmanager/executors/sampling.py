@@ -59,10 +59,13 @@ def forget_peak(pid: int) -> None:
         os.close(target)
 
 
-def io_bytes(pid: int) -> tuple[int, int]:
-    """Return the bytes that *pid* has read and written by system calls, files and channels."""
+def io_bytes(pid: int) -> tuple[int, int] | None:
+    """Return the bytes that *pid* has read and written: files, pipes and its channels.
+
+    None where the kernel does not tell, or the process has gone.
+    """
     found = _fields(f"/proc/{pid}/io", _IO)
-    return found.get(b"rchar:", 0), found.get(b"wchar:", 0)
+    return (found[b"rchar:"], found[b"wchar:"]) if len(found) == len(_IO) else None
 
 
 def cpu_clock(pid: int) -> int:

@@ -51,6 +51,7 @@ class SpawnRequest:
         env: The whole environment of the executor.
         limits: rlimits by name, see the executor's `limits` module.
         sandbox: Profile handed to the executor's sandbox; empty for none.
+        members: Open `cgroup.procs` files of the groups that it is born into.
     """
 
     id: str
@@ -59,6 +60,7 @@ class SpawnRequest:
     limits: Mapping[str, int]
     sandbox: Mapping[str, Any]
     title: str
+    members: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,8 @@ class Zygote:
         )
         if len(message) > MAX_MESSAGE_BYTES:
             raise SpawnError(f"environment and profile are over {MAX_MESSAGE_BYTES} bytes")
-        fds = array.array("i", [e if isinstance(e, int) else e.fileno() for e in ends])
+        given = [e if isinstance(e, int) else e.fileno() for e in ends]
+        fds = array.array("i", [*given, *request.members])
         assert self._sock is not None  # noqa: S101 - `_up` is set
         try:
             self._sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])

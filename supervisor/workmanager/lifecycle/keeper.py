@@ -18,7 +18,7 @@ from workmanager.dispatch.handout import pump
 from workmanager.errors import ConflictError, WorkManagerError
 from workmanager.lifecycle import endings
 from workmanager.lifecycle.sides import Sides
-from workmanager.lifecycle.stopping import retire
+from workmanager.lifecycle.stopping import kill, retire
 from workmanager.model.states import (
     DesiredState,
     WorkerState,
@@ -291,8 +291,7 @@ class Keeper:
                 if grace:
                     nursery.start_soon(retire, executor, self.record.spec.drain)
                 else:
-                    executor.end("the worker is stopped at once")
-                    nursery.start_soon(executor.gone.wait)
+                    nursery.start_soon(kill, executor, "the worker is stopped at once")
 
     def _call_off(self) -> None:
         if self._launching is not None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from workmanager.engines.driver import Prepared
     from workmanager.executors.executor import Listener
     from workmanager.executors.isolation import Isolation
+    from workmanager.executors.isolation.room import Room
+    from workmanager.executors.zygote import Spawned
     from workmanager.executors.zygotes import Zygotes
     from workmanager.lifecycle.record import WorkerRecord
     from workmanager.lifecycle.workshop import Workshop
@@ -84,12 +86,10 @@ class Launcher:
             code = await self.store.read(lambda db: queries.get_code(db, row.code_digest))
         if code is None:
             raise StartError(f"the code {row.code_digest} of version {version} is not in the store")
-        executor_id = f"{record.name}-{next(self.ids)}"
         prepared = await driver_of(spec.engine).prepare(spec, code, self.workshop)
-        zygote = await self.zygotes.get(prepared.kind, prepared.packages)
-        spawned = await zygote.spawn(self._request(record, spec, executor_id, prepared))
+        room, spawned = await self._spawn(record, spec, prepared)
         executor = Executor(
-            executor_id,
+            room,
             spawned,
             listener,
             worker=record.name,
@@ -107,7 +107,40 @@ class Launcher:
             raise
         if executor.state is not ExecutorState.READY:
             raise await _why_not(executor, spec.timeouts.start_s)
+        executor.layers = self.isolation.complete(
+            executor.layers, is_grouped=room.group is not None
+        )
         return executor
+
+    async def _spawn(
+        self, record: WorkerRecord, spec: WorkerSpec, prepared: Prepared
+    ) -> tuple[Room, Spawned]:
+        """Make an executor's surroundings and, in them, its process."""
+        python = interpreter_of(spec.python)
+        room = self.isolation.room(
+            spec,
+            worker_no=record.no,
+            executor=f"{record.name}-{next(self.ids)}",
+            python=python,
+            paths=prepared.paths,
+        )
+        try:
+            zygote = await self.zygotes.get(prepared.kind, prepared.packages)
+            with room.members() as members:
+                request = SpawnRequest(
+                    id=record.uid,
+                    python=python,
+                    env=environment(spec, prepared.environment),
+                    limits={},  # the sandbox sets them: they are in its profile
+                    sandbox=room.profile,
+                    title=f"wm:{record.name}"[:15],
+                    members=members,
+                )
+                return room, await zygote.spawn(request)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await room.clear()
+            raise
 
     async def _live(self, executor: Executor) -> None:
         try:
@@ -116,25 +149,8 @@ class Launcher:
             log.exception("executor_life_failed", worker=executor.worker, executor=executor.id)
         finally:
             self.alive.discard(executor.pid)
-
-    def _request(
-        self, record: WorkerRecord, spec: WorkerSpec, executor_id: str, prepared: Prepared
-    ) -> SpawnRequest:
-        python = interpreter_of(spec.python)
-        return SpawnRequest(
-            id=record.uid,
-            python=python,
-            env=environment(spec, prepared.environment),
-            limits={},  # the sandbox sets them: they are in its profile
-            sandbox=self.isolation.profile(
-                spec,
-                worker_no=record.no,
-                executor=executor_id,
-                python=python,
-                paths=prepared.paths,
-            ),
-            title=f"wm:{record.name}"[:15],
-        )
+            with trio.CancelScope(shield=True):
+                await executor.room.clear()
 
 
 def environment(spec: WorkerSpec, engine: Mapping[str, str]) -> dict[str, str]:

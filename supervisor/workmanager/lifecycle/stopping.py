@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
+from workmanager.executors.executor import VERIFY_S
 from workmanager.model.states import ExecutorState
 
 if TYPE_CHECKING:
     from workmanager.executors.executor import Executor
     from workmanager.model.spec import Drain
 
-VERIFY_S = 1.0  # how long a killed process may take to disappear
 
 log = structlog.get_logger()
 
@@ -31,7 +30,7 @@ async def retire(executor: Executor, drain: Drain) -> None:
             return
         for no in list(executor.hand):
             executor.cancel(no)
-        executor.end("its grace period was over", sig=signal.SIGTERM)
+        executor.terminate("its grace period was over")
         with trio.move_on_after(drain.kill_after_s):
             await executor.gone.wait()
             return
@@ -41,9 +40,9 @@ async def retire(executor: Executor, drain: Drain) -> None:
                 await kill(executor)
 
 
-async def kill(executor: Executor) -> None:
+async def kill(executor: Executor, why: str = "it did not end when asked") -> None:
     """SIGKILL the executor's tree; one that does not go is reported as UNKILLABLE."""
-    executor.end("it did not end when asked")
+    executor.end(why)
     with trio.move_on_after(VERIFY_S):
         await executor.gone.wait()
         return

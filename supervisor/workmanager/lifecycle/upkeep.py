@@ -12,6 +12,7 @@ import trio
 
 from workmanager.executors.sampling import memory_bytes
 from workmanager.model.states import ExecutorState
+from workmanager.policy.limits import OOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,9 +49,9 @@ def look_at(keeper: Keeper, executor: Executor) -> None:
     has_children = spec.isolation.subprocess == "allow"
     executor.memory_bytes = memory_bytes(executor.pid, with_tree=has_children)
     if executor.memory_bytes > spec.resources.memory_max_bytes:
-        keeper.dispatch.counts["oom_kills"] += 1
-        executor.end(OOM_EXIT, blame=True)
+        executor.end(OOM_EXIT, blame=True, limit=OOM)
         return
+
     recycle = spec.recycle
     old = recycle.max_age_s and now - executor.ready_at > recycle.max_age_s
     large = recycle.max_memory_bytes and executor.memory_bytes > recycle.max_memory_bytes

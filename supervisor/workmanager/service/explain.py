@@ -9,6 +9,7 @@ import trio
 
 from workmanager.model.resources import Explanation
 from workmanager.model.states import WorkerState
+from workmanager.policy.limits import LIMITS
 
 if TYPE_CHECKING:
     from workmanager.dispatch.core import Core
@@ -79,7 +80,8 @@ def _held(keeper: Keeper, waiting: int) -> tuple[str, bool, str]:
         due = dispatch.inbox.next_due() or 0.0
         in_s = max(0.0, due - time.time())
         text = f"{delayed} tasks wait for their next try, the first in {in_s:.1f} s"
-        return f"{text}; last error: {dispatch.last_error}", False, ""
+        step = "raise the limit, or use less" if ": limit " in dispatch.last_error else ""
+        return f"{text}; last error: {dispatch.last_error}", False, step
     return f"{waiting} tasks wait, {ready} of them ready", True, ""
 
 
@@ -98,6 +100,7 @@ def _facts(core: Core, keeper: Keeper) -> dict[str, Any]:
         "inboxFull": dispatch.is_full(),
         "executors": {e.id: e.state.value for e in keeper.executors.values()},
         "restarts": keeper.restarts,
+        "limits": {limit: dispatch.counts[f"limit_{limit}"] for limit in LIMITS},
         "lastError": dispatch.last_error,
         "blockedBy": sorted(worker.name for worker in dispatch.blocked_by),
         "storeError": str(core.ledger.error) if core.ledger.error else "",

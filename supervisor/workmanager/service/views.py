@@ -18,6 +18,7 @@ from workmanager.model.resources import (
     Executor,
     Task,
     TaskError,
+    TaskUsage,
     Version,
     Worker,
     WorkerStatus,
@@ -157,6 +158,7 @@ def executor(live: LiveExecutor, usage: Usage | None = None) -> Executor:
         in_flight=len(live.hand),
         tasks_total=live.tasks_total,
         last_ping_s=round(now - live.last_pong_at, 3) if live.last_pong_at else None,
+        isolation_level=live.room.level,
         isolation=live.layers,
         **asdict(usage or usage_of(live.inner_pid)),
     )
@@ -215,7 +217,21 @@ def settled_task(name: str, max_attempts: int, entry: HistoryEntry) -> Task:
         duration_s=entry.duration_us / 1e6,
         outputs=entry.outputs,
         error=error,
+        usage=_usage(entry),
     )
+
+
+def _usage(entry: HistoryEntry) -> TaskUsage:
+    return TaskUsage(
+        cpu_s=entry.cpu_us / 1e6 if entry.cpu_us >= 0 else None,
+        memory_peak_bytes=_known(entry.memory_peak_bytes),
+        read_bytes=_known(entry.read_bytes),
+        written_bytes=_known(entry.written_bytes),
+    )
+
+
+def _known(value: int) -> int | None:
+    return value if value >= 0 else None
 
 
 def dead_letter_outline(name: str, row: DeadLetterRow) -> DeadLetter:

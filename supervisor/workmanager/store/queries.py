@@ -41,7 +41,8 @@ class DeadLetterFilter:
 class HistoryEntry:
     """A settled task. Field order is that of the tuples in `Commit.history`.
 
-    Times are unix seconds; `outputs` counts output events.
+    Times are unix seconds; `outputs` counts output events. What the last attempt used is -1 where
+    it is not known, as it is in rows of older releases.
     """
 
     task_number: int
@@ -60,6 +61,10 @@ class HistoryEntry:
     outputs: int
     error_type: str
     error_message: str
+    cpu_us: int = -1
+    memory_peak_bytes: int = -1
+    read_bytes: int = -1
+    written_bytes: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from workmanager import __version__
+from workmanager.policy.limits import LIMITS
 from workmanager.telemetry.processes import GONE, usages_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _COUNTERS = {
     "duplicates": "Events not accepted because they had been before.",
     "outputs": "Output events made.",
     "unrouted": "Output events on topics that no worker consumes.",
-    "oom_kills": "Executors killed for using more memory than resources.memoryMax.",
 }
 
 
@@ -93,6 +93,17 @@ class Metrics:
             for keeper in keepers:
                 counter.add_metric([keeper.record.name], keeper.dispatch.counts[name])
             yield counter
+        hits = CounterMetricFamily(
+            "workmanager_limit_hits",
+            "Attempts and executors that ran into a limit.",
+            labels=["worker", "limit"],
+        )
+        for keeper in keepers:
+            for limit in LIMITS:
+                hits.add_metric(
+                    [keeper.record.name, limit], keeper.dispatch.counts[f"limit_{limit}"]
+                )
+        yield hits
         busy = CounterMetricFamily(
             "workmanager_tasks_busy_seconds", "Time spent in handlers.", labels=label
         )

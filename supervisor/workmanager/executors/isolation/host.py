@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from workmanager.errors import IsolationError
 from workmanager.executors.cgroups import open_tree
 from workmanager.executors.isolation import levels, profiles
 from workmanager.executors.isolation.interpreters import folders_of
 from workmanager.executors.isolation.outlook import LevelOutlook, Outlook, probe
 from workmanager.executors.isolation.remedies import remedy
+from workmanager.executors.isolation.room import Room
 from workmanager.executors.isolation.scratch import Scratch
 from workmanager_executor.sandbox import LAYERS
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workmanager.config import Settings
-    from workmanager.executors.cgroups import Tree
+    from workmanager.executors.cgroups import Group, Tree
     from workmanager.executors.isolation.outlook import Record
     from workmanager.model.spec import WorkerSpec
 
@@ -80,6 +82,36 @@ class Isolation:
             found.append({**merged, "required": layer in wanted})
         return found
 
+    def room(
+        self,
+        spec: WorkerSpec,
+        *,
+        worker_no: int,
+        executor: str,
+        python: str | None = None,
+        paths: Sequence[str] = (),
+    ) -> Room:
+        """Make the surroundings of an executor; the caller clears them when it has ended.
+
+        Args:
+            python: Path of another interpreter that it runs.
+            paths: What its engine has to read.
+
+        Raises:
+            IsolationError: The worker asks for what cannot be had, or for less than is required.
+        """
+        level = self.level_of(spec)
+        group = self._group(spec, executor)
+        profile = self.profile(
+            spec,
+            worker_no=worker_no,
+            executor=executor,
+            python=python,
+            paths=paths,
+            is_grouped=group is not None,
+        )
+        return Room(executor, level, profile, group, self.scratch)
+
     def profile(
         self,
         spec: WorkerSpec,
@@ -88,6 +120,7 @@ class Isolation:
         executor: str,
         python: str | None = None,
         paths: Sequence[str] = (),
+        is_grouped: bool = False,
     ) -> dict[str, Any]:
         """Make the profile of an executor.
 
@@ -95,6 +128,7 @@ class Isolation:
             executor: Its id, for the name of its scratch folder.
             python: Path of another interpreter that it runs.
             paths: What its engine has to read.
+            is_grouped: A cgroup bounds its memory.
 
         Raises:
             IsolationError: The worker asks for what cannot be had, or for less than is required.
@@ -107,7 +141,7 @@ class Isolation:
             python=folders_of(python) if python is not None else (),
             paths=paths,
             scratch=str(self.scratch.make(executor)) if level == "basic" else None,
-            memory_is_grouped=self.tree is not None,
+            memory_is_grouped=is_grouped,
             required=[
                 layer for layer in levels.layers_of(self.required) if layer not in _BY_THE_SERVICE
             ],
@@ -123,6 +157,20 @@ class Isolation:
         level = levels.level_for(spec, self.outlook, default=self.level, floor=floor)
         levels.check_wishes(spec, self.outlook, level, self.required)
         return level
+
+    def _group(self, spec: WorkerSpec, executor: str) -> Group | None:
+        """Make its cgroup.
+
+        Raises:
+            IsolationError: There is a tree of cgroups, and still it cannot be made.
+        """
+        if self.tree is None:
+            return None
+        try:
+            return self.tree.group(executor, spec.resources)
+        except OSError as error:
+            text = f"no cgroup could be made for {executor}: {error.strerror}"
+            raise IsolationError(text, layer="cgroups") from error
 
     def _uid(self, worker_no: int, level: str) -> int | None:
         if self.uid_base is None or level not in ("uid", "full"):

@@ -60,10 +60,15 @@ def make(
         "readPaths": [*paths, *isolation.read_paths],
         "python": list(python),
         "scratchBytes": scratch_bytes,
-        "scratchInodes": max(LEAST_INODES, scratch_bytes // BYTES_PER_INODE),
+        "scratchInodes": scratch_inodes(scratch_bytes),
         "scratchPath": scratch,
         "uid": uid,
     }
+
+
+def scratch_inodes(scratch_bytes: int) -> int:
+    """Return how many files and folders a scratch of that size may hold."""
+    return max(LEAST_INODES, scratch_bytes // BYTES_PER_INODE)
 
 
 def limits(spec: WorkerSpec, *, memory_is_grouped: bool = False) -> dict[str, int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCK_BYTES = 512  # the unit of st_blocks, stat(2)
-MAX_ENTRIES = 100_000  # looked at in one measurement; more is too much anyhow
+TOO_MUCH = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Scratch:
         if self.root.is_dir():
             _delete(self.root)
 
-    def size_bytes(self, executor: str) -> int:
+    def size_bytes(self, executor: str, max_entries: int) -> int:
         """Return what the folder takes on the disk; 0 if there is none."""
-        return measure(self.root / executor)
+        return measure(self.root / executor, max_entries)
 
 
-def measure(folder: Path) -> int:
+def measure(folder: Path, max_entries: int) -> int:
     """Return the bytes that *folder* takes on the disk, with everything below it.
 
-    Links are not followed; a tree with too many entries counts as infinitely large.
+    Links are not followed. More than *max_entries* count as infinitely large.
     """
     total = seen = 0
     todo = [str(folder)]
@@ -65,8 +65,8 @@ def measure(folder: Path) -> int:
         except OSError:
             continue
         seen += len(entries)
-        if seen > MAX_ENTRIES:
-            return 1 << 62
+        if seen > max_entries:
+            return TOO_MUCH
         for entry in entries:
             with contextlib.suppress(OSError):
                 total += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES

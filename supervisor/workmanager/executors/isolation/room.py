@@ -1,0 +1,74 @@
+"""What one executor has beside its process: a profile, a cgroup, a scratch folder.
+
+Made before its birth, so that it is born into them, and cleared away after its end, when nothing of
+it is left.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from workmanager.executors.cgroups import Group
+    from workmanager.executors.isolation.scratch import Scratch
+
+EMPTY_S = 1.0  # how long what was killed may take to disappear
+LOOK_S = 0.01
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The surroundings of one executor.
+
+    Attributes:
+        level: Of its sandbox.
+        profile: What the sandbox is told.
+        group: Its cgroup; None where there is none to give.
+    """
+
+    executor: str
+    level: str
+    profile: Mapping[str, Any]
+    group: Group | None
+    scratch: Scratch
+
+    @contextmanager
+    def members(self) -> Iterator[Sequence[int]]:
+        """Open what a new process has to write itself into, for the time of a spawn.
+
+        Raises:
+            OSError: The group has gone, or there are no descriptors left.
+        """
+        opened = [self.group.open_members()] if self.group is not None else []
+        try:
+            yield opened
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def scratch_bytes(self, max_entries: int) -> int:
+        """Return what lies in its scratch folder, at level basic; see `scratch.measure`."""
+        return self.scratch.size_bytes(self.executor, max_entries)
+
+    async def clear(self) -> None:
+        """Give everything back; the executor has ended."""
+        if self.group is not None:
+            self.group.kill()
+            with trio.move_on_after(EMPTY_S):
+                while self.group.is_populated():  # noqa: ASYNC110 - the kernel tells by inotify only
+                    await trio.sleep(LOOK_S)
+            if self.group.is_populated():
+                log.error("executor_unkillable", executor=self.executor, place="cgroup")
+            self.group.remove()
+        if self.level == "basic":
+            self.scratch.drop(self.executor)
