@@ -147,6 +147,7 @@ class AsyncWorkManagerClient(Calls):
         async with stream_scope() as nursery:
             stream = AsyncStream(self._link, follow, read, nursery)
             try:
+                await stream.open()
                 yield stream
             finally:
                 with anyio.move_on_after(CLOSE_S, shield=True):

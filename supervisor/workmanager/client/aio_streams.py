@@ -105,6 +105,15 @@ class AsyncStream(Generic[T]):
         self._call = self._follow.advance(self._call, item)
         return self._read(item)
 
+    async def open(self) -> None:
+        """Open it, however often that has to be tried."""
+        reconnects = Reconnects()
+        while self._source is None:
+            try:
+                await self._open_once()
+            except ClientError as error:
+                await self._wait_after(error, reconnects)
+
     async def close(self) -> None:
         """End the stream."""
         self._is_closed = True
@@ -114,17 +123,24 @@ class AsyncStream(Generic[T]):
         reconnects = Reconnects()
         while True:
             try:
-                if self._source is None:
-                    follow = replace(self._follow, call=self._call)
-                    self._source = await self._link.open(follow, self._nursery)
-                return await self._source.receive()
+                await self._open_once()
+                return await self._source.receive() if self._source is not None else ()
             except ClientError as error:
-                await self._drop()
-                delay_s = reconnects.delay_s(error)
-                if delay_s is None:
-                    self._is_closed = True
-                    raise
-            await anyio.sleep(delay_s)
+                await self._wait_after(error, reconnects)
+
+    async def _open_once(self) -> None:
+        if self._source is None:
+            follow = replace(self._follow, call=self._call)
+            self._source = await self._link.open(follow, self._nursery)
+
+    async def _wait_after(self, error: ClientError, reconnects: Reconnects) -> None:
+        """Wait before the stream is opened again; raise *error* where that cannot help."""
+        await self._drop()
+        delay_s = reconnects.delay_s(error)
+        if delay_s is None:
+            self._is_closed = True
+            raise error
+        await anyio.sleep(delay_s)
 
     async def _drop(self) -> None:
         source, self._source = self._source, None

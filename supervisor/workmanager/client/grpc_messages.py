@@ -45,7 +45,7 @@ def request_of(call: Call[Any]) -> Message:
         for name, value in call.fields.items():
             if name in _SPECIAL:
                 _SPECIAL[name](request, value)
-            elif value is not None:
+            elif value not in (None, ""):
                 plain[name] = value
         return ParseDict(plain, request)
     except WorkManagerError as error:

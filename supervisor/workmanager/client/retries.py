@@ -72,7 +72,7 @@ class Reconnects:
 
     def delay_s(self, error: ClientError) -> float | None:
         """Return the seconds to wait before opening it again; None: give up."""
-        if isinstance(error, ProblemError):
+        if isinstance(error, ProblemError) and error.reason != "SHUTTING_DOWN":
             return None
         now_s = time.monotonic()
         if now_s - self._cut_at_s > STEADY_S:

@@ -108,6 +108,7 @@ class Stream(Generic[T]):
         self._is_closed = False
 
     def __enter__(self) -> Self:
+        self._keep_at(lambda _: ())
         return self
 
     def __exit__(
@@ -125,7 +126,7 @@ class Stream(Generic[T]):
         while not self._waiting:
             if self._is_closed:
                 raise StopIteration
-            self._waiting = list(reversed(self._receive()))
+            self._waiting = list(reversed(self._keep_at(lambda source: source.receive())))
         item = self._waiting.pop()
         self._call = self._follow.advance(self._call, item)
         return self._read(item)
@@ -136,19 +137,20 @@ class Stream(Generic[T]):
         if self._source is not None:
             self._source.close()
 
-    def _receive(self) -> Sequence[Json]:
+    def _keep_at(self, act: Callable[[Source], Sequence[Json]]) -> Sequence[Json]:
+        """Return what *act* gives for the open stream; open it again as long as that may help."""
         reconnects = Reconnects()
         while True:
             try:
                 if self._source is None:
                     self._source = self._link.open(replace(self._follow, call=self._call))
-                return self._source.receive()
+                return act(self._source)
             except ClientError as error:
                 self._drop()
-                delay_s = None if self._is_closed else reconnects.delay_s(error)
+                if self._is_closed:  # from another thread: that is why
+                    return ()
+                delay_s = reconnects.delay_s(error)
                 if delay_s is None:
-                    if self._is_closed:
-                        return ()
                     self._is_closed = True
                     raise
             time.sleep(delay_s)
