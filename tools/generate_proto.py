@@ -7,7 +7,6 @@ committed and never edited.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -27,8 +26,8 @@ PACKAGES = ("workmanager/v1", "workmanager/cloudevents/v1")
 INIT = '"""Generated from proto/{package} by `make proto`; import its modules."""\n'
 
 
-def generate(out: Path) -> None:
-    """Generate everything below the folder *out*."""
+def generate(out: Path) -> FileDescriptorSet:
+    """Generate everything below the folder *out*; returns what the proto files declare."""
     (out / CODE).mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     with TemporaryDirectory() as folder:
@@ -43,6 +42,7 @@ def generate(out: Path) -> None:
     reference = out / REFERENCE
     reference.parent.mkdir(parents=True, exist_ok=True)
     reference.write_text(write_reference(found), encoding="utf-8")
+    return found
 
 
 def _protoc(code: Path, described: Path, sources: list[str]) -> None:
@@ -83,7 +83,6 @@ def main() -> None:
     """Generate into the checkout, or below the folder that --out names."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT)
-    os.environ["PYTHONHASHSEED"] = "0"
     generate(options.parse_args().out)
 
 

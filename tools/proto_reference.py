@@ -103,6 +103,16 @@ def undocumented(found: FileDescriptorSet) -> list[str]:
     return missing
 
 
+def comments_by_name(found: FileDescriptorSet) -> dict[str, str]:
+    """Map every declaration, by its full name, to its comment."""
+    texts: dict[str, str] = {}
+    for file in found.file:
+        comments = Comments(file)
+        for part in _declarations(file):
+            texts[f"{file.package}.{part.name}"] = comments.of(*part.path)
+    return texts
+
+
 def rest_twins(found: FileDescriptorSet) -> dict[str, list[str]]:
     """Map each rpc, as `Service.Method`, to the REST routes its comment names."""
     twins: dict[str, list[str]] = {}

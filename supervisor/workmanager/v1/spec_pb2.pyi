@@ -1511,7 +1511,7 @@ class EgressRule(_message.Message):
     """Bytes of a body, of the request and of the answer each."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS."""
+        """Any of: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS."""
 
     @_builtins.property
     def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
