@@ -296,6 +296,8 @@ class Supervisor:
         dispatch.configure(keeper.record.spec)
         self._join_group(dispatch)
         self.core.broker.subscribe(dispatch)
+        for executor in keeper.executors.values():
+            executor.room.weigh(dispatch.spec.resources)
         if not dispatch.is_full():
             finish.unblock(dispatch)
         keeper.wake()

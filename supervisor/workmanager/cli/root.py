@@ -28,6 +28,7 @@ PLACES = {
     "health": f"{COMMANDS}.health:health",
     "top": f"{COMMANDS}.top:top",
     "support-bundle": f"{COMMANDS}.support_bundle:support_bundle",
+    "doctor": f"{COMMANDS}.doctor:doctor",
     "install": f"{COMMANDS}.install:install",
     "completion": f"{COMMANDS}.completion:completion",
 }

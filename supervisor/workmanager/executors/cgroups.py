@@ -135,7 +135,24 @@ def open_tree(
     """Find what is delegated to this process and make it ready for executors.
 
     Returns:
-        The tree, and what it can do; or None, and why there is none and how to get one.
+        The tree, and what it can do; or None, and why there is none.
+    """
+    base, words = find_base(mounts, own)
+    if base is None:
+        return None, words
+    try:
+        return _prepare(base, frozenset(_words(base / "cgroup.controllers"))), words
+    except OSError as error:
+        return None, f"its group is not delegated to this user ({error.strerror})"
+
+
+def find_base(
+    mounts: Path = Path("/proc/self/mountinfo"), own: Path = Path("/proc/self/cgroup")
+) -> tuple[Path | None, str]:
+    """Find the group that could be divided among executors, and which controllers it has.
+
+    Returns:
+        The group, and its controllers; or None, and why it is of no use.
     """
     root = _mount_point(mounts.read_text())
     place = next((line[3:] for line in own.read_text().splitlines() if line.startswith("0::")), "")
@@ -150,10 +167,7 @@ def open_tree(
         return None, f"controllers {missing} are not delegated"
     if not _is_ours_alone(base):
         return None, "other processes are in the service's group"
-    try:
-        return _prepare(base, given), f"controllers {', '.join(sorted(given & set(WANTED)))}"
-    except OSError as error:
-        return None, f"its group is not delegated to this user ({error.strerror})"
+    return base, f"controllers {', '.join(sorted(given & set(WANTED)))}"
 
 
 def _above_leaf(place: Path) -> Path:

@@ -14,6 +14,7 @@ import trio
 from workmanager.errors import NotFoundError
 from workmanager.model.resources import Health
 from workmanager.model.states import DesiredState, ExecutorState, WorkerState
+from workmanager.service import cages
 from workmanager.telemetry.processes import usage_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def executor_health(keeper: Keeper, executor: Executor) -> Health:
         check("state", status, state.value),
         _pings(keeper, executor),
         _memory(keeper, executor),
+        cages.executor_check(executor),
     ]
     return Health(
         status=worst(checks),

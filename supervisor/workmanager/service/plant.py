@@ -11,8 +11,7 @@ from workmanager.engines import registry as engines
 from workmanager.errors import ConflictError, NotFoundError, Reason
 from workmanager.model.resources import Engine, Group, GroupMember, Health, LogLine, Operation, Page
 from workmanager.model.states import ExecutorState, WorkerState
-from workmanager.service import health
-from workmanager.service import health
+from workmanager.service import cages, health
 from workmanager.service.base import Calls
 from workmanager.telemetry.metrics import Metrics
 
@@ -193,6 +192,7 @@ class PlantCalls(Calls):
                 limit=core.max_inbox_bytes,
             ),
             health.check("workers", "ok", value=len(self._sup.keepers)),
+            *cages.service_checks(self._sup.isolation, self._sup.settings.sandbox_level),
         ]
         lost = [
             executor.id

@@ -24,6 +24,7 @@ from workmanager.model.resources import (
     WorkerStatus,
 )
 from workmanager.model.states import TaskStatus, VersionState, WorkerState
+from workmanager.service import cages
 from workmanager.telemetry.processes import usage_of
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def conditions(keeper: Keeper) -> list[Condition]:
             message=keeper.why if failed else "",
         ),
     ]
+    isolated, level, message = cages.condition_of(dispatch.executors)
+    found.append(condition("Isolated", holds=isolated, reason=level, message=message))
     if dispatch.lock is not None:
         holds = any(turn.worker is dispatch for turn in dispatch.lock.turns.values())
         found.append(condition("GroupReady", holds=True, reason="HOLDING" if holds else "MEMBER"))

@@ -30,7 +30,8 @@ def commands(command=root, path=()):
 ALL = [pytest.param(path, command, id=" ".join(path) or "root") for path, command in commands()]
 LEAVES = [param for param in ALL if not isinstance(param.values[1], LazyGroup)]
 
-CLIENTS = [param for param in LEAVES if param.id not in ("serve", "install", "completion")]
+LOCAL = ("serve", "doctor", "install", "completion")  # they call no service
+CLIENTS = [param for param in LEAVES if param.id not in LOCAL]
 
 
 def examples_of(command):

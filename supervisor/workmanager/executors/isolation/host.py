@@ -14,7 +14,6 @@ from workmanager.executors.cgroups import open_tree
 from workmanager.executors.isolation import levels, profiles
 from workmanager.executors.isolation.interpreters import folders_of
 from workmanager.executors.isolation.outlook import LevelOutlook, Outlook, probe
-from workmanager.executors.isolation.remedies import remedy
 from workmanager.executors.isolation.room import Room
 from workmanager.executors.isolation.scratch import Scratch
 from workmanager_executor.sandbox import LAYERS
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 UIDS = 65_536  # one per worker; numbers beyond begin anew
 PROBED_LIMITS = {"memoryBytes": 256 * 2**20}
 UID_MAP = Path("/proc/self/uid_map")
+OWN_UID_LEVELS = ("uid", "full")
 _BY_THE_SERVICE = ("cgroups", "memory")  # no layer of the executor's own: the service sees to them
 
 log = structlog.get_logger()
@@ -57,13 +57,17 @@ class Isolation:
 
     def records(self) -> list[Record]:
         """Return one record per layer at the service's own level."""
-        found = self.outlook.levels.get(self.level)
-        by_layer = {str(r["layer"]): r for r in (found.records if found is not None else ())}
+        probed = self.outlook.levels.get(self.level)
+        by_layer = {str(r["layer"]): r for r in (probed.records if probed is not None else ())}
         named = [
             by_layer.get(layer) or {"layer": layer, "state": "off", "detail": "level none"}
             for layer in LAYERS
         ]
-        return self.complete(named, is_grouped=self.tree is not None)
+        found = self.complete(named, is_grouped=self.tree is not None)
+        if self.uid_base is not None and self.level in OWN_UID_LEVELS:
+            uid = next(record for record in found if record["layer"] == "uid")
+            uid["detail"] = f"one for each worker, from {self.uid_base} on"
+        return found
 
     def complete(self, records: Sequence[Record], *, is_grouped: bool) -> list[Record]:
         """Add to the records of an executor what only the service can know.
@@ -173,7 +177,7 @@ class Isolation:
             raise IsolationError(text, layer="cgroups") from error
 
     def _uid(self, worker_no: int, level: str) -> int | None:
-        if self.uid_base is None or level not in ("uid", "full"):
+        if self.uid_base is None or level not in OWN_UID_LEVELS:
             return None
         return self.uid_base + worker_no % UIDS
 
@@ -182,18 +186,21 @@ class Isolation:
             active = {"state": "active", "detail": self.grouping}
             memory = {"state": "active", "detail": "cgroup memory.max, no swap"}
             return {"cgroups": dict(active), "memory": dict(memory)}
-        missing = {"state": "unavailable", "detail": f"{self.grouping}; {remedy('cgroups')}"}
-        return {"cgroups": dict(missing), "memory": {"state": "degraded"}}
+        return {
+            "cgroups": {"state": "unavailable", "detail": self.grouping},
+            "memory": {"state": "degraded"},
+        }
 
 
 def open_isolation(settings: Settings) -> Isolation:
     """Probe the host and choose the level; blocking, for the start, before threads exist.
 
+    This process moves to a leaf of its cgroup, where one is delegated.
+
     Raises:
         IsolationError: What the settings require cannot be had.
     """
-    uid_base, unmapped = _uids(settings.sandbox_uid_base)
-    outlook = _without_uids(probe({"limits": PROBED_LIMITS}), unmapped)
+    outlook, uid_base = survey(settings)
     level = levels.choose(outlook, settings.sandbox_level)
     tree, grouping = open_tree()
     scratch = Scratch(settings.state / "scratch")
@@ -203,6 +210,16 @@ def open_isolation(settings: Settings) -> Isolation:
     levels.check_required(outlook, level, isolation.records(), settings.sandbox_require)
     _report(isolation)
     return isolation
+
+
+def survey(settings: Settings) -> tuple[Outlook, int | None]:
+    """Probe the host; nothing is changed.
+
+    Returns:
+        What it can give, and the first of the uids for workers; None where there are none.
+    """
+    uid_base, unmapped = _uids(settings.sandbox_uid_base)
+    return _without_uids(probe({"limits": PROBED_LIMITS}), unmapped), uid_base
 
 
 def _report(isolation: Isolation) -> None:

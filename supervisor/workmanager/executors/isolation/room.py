@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from workmanager.executors.cgroups import Group
     from workmanager.executors.isolation.scratch import Scratch
+    from workmanager.model.spec_process import Resources
 
 EMPTY_S = 1.0  # how long what was killed may take to disappear
 LOOK_S = 0.01
@@ -59,6 +60,14 @@ class Room:
     def scratch_bytes(self, max_entries: int) -> int:
         """Return what lies in its scratch folder, at level basic; see `scratch.measure`."""
         return self.scratch.size_bytes(self.executor, max_entries)
+
+    def weigh(self, resources: Resources) -> None:
+        """Give it the shares of processors and disks that *resources* says."""
+        if self.group is not None:
+            try:
+                self.group.weigh(resources)
+            except OSError as error:
+                log.warning("cgroup_not_weighed", executor=self.executor, error=error.strerror)
 
     async def clear(self) -> None:
         """Give everything back; the executor has ended."""
