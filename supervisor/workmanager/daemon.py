@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from workmanager.api.access import Access
 from workmanager.api.activation import take_inherited
 from workmanager.api.auth import Auth, load_or_create_token
 from workmanager.api.listeners import Tls
@@ -122,7 +123,8 @@ async def _serve(
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     limits = Limits.for_code(settings.code_max_bytes)
-    auth = _auth(settings)
+    await service.load_access()
+    auth = _auth(settings, Access(service))
     app = create_app(service, auth, answers=service.answers, limits=limits)
     reloader = Reloader(around.reload or (lambda: settings), settings, service, auth, app.state)
     async with trio.open_nursery() as nursery:
@@ -155,7 +157,10 @@ async def _open_grpc(
     from workmanager.api.grpc.server import Backing, serve_grpc
 
     service, state = reloader.service, reloader.rest
-    backing = Backing(lambda _: service, reloader.auth, service.answers, lambda: state.limits)
+    access = reloader.auth.access or Access(service)
+    backing = Backing(
+        access.service_for, reloader.auth, service.answers, lambda: state.limits
+    )
     options = GrpcOptions(
         binds=(settings.grpc_bind,) if settings.grpc_bind != "none" else (),
         unix_socket=settings.grpc_socket_path,
@@ -179,11 +184,11 @@ async def _watch_signals(stop: trio.Event) -> None:
             stop.set()
 
 
-def _auth(settings: Settings) -> Auth:
+def _auth(settings: Settings, access: Access) -> Auth:
     if settings.dev:
-        return Auth(dev=True)
+        return Auth(dev=True, access=access)
     token = load_or_create_token(settings.token_path)
-    return Auth(token=token, allowed_uids=frozenset(settings.allowed_uids))
+    return Auth(token=token, allowed_uids=frozenset(settings.allowed_uids), access=access)
 
 
 def _options(settings: Settings, around: Surroundings) -> ServerOptions:

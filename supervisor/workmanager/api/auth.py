@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from workmanager.api.access import Access
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/openapi.json", "/docs"})
@@ -50,6 +52,7 @@ class Auth:
         dev: No credentials on loopback; refused for any other address.
         allowed_hosts: Further host names that dev mode accepts in the Host header, lower case.
         own_uid: The user the service runs as.
+        access: Knows the keys of applications and their rights; None: there are none.
     """
 
     token: str = field(default="", repr=False)
@@ -57,6 +60,7 @@ class Auth:
     dev: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     own_uid: int = field(default_factory=os.geteuid)
+    access: Access | None = None
 
 
 class AuthMiddleware:
@@ -79,7 +83,7 @@ class AuthMiddleware:
 
 
 def admit(auth: Auth, scope: Mapping[str, object]) -> str:
-    """Name the caller of an HTTP request: `uid:N`, `token`, `dev`, or empty on a public path.
+    """Name the caller of a request, see `api.access`; empty on a public path.
 
     Raises:
         AuthenticationError: Credentials are missing or wrong.
@@ -93,8 +97,9 @@ def admit(auth: Auth, scope: Mapping[str, object]) -> str:
     elif auth.dev:
         _check_dev(auth, scope, headers)
         return "dev"
-    if _bearer_is_valid(auth, headers):
-        return "token"
+    principal = principal_of_bearer(auth, _authorization(headers))
+    if principal:
+        return principal
     if scope["path"] in PUBLIC_PATHS:
         return ""
     raise _refusal(auth, peer)
@@ -161,21 +166,30 @@ def _is_allowed(auth: Auth, peer: Peer) -> bool:
     return peer.uid in (ROOT_UID, auth.own_uid) or peer.uid in auth.allowed_uids
 
 
-def _bearer_is_valid(auth: Auth, headers: list[tuple[bytes, bytes]]) -> bool:
+def principal_of_bearer(auth: Auth, authorization: bytes) -> str:
+    """Name who sends this Authorization header: `token`, an access key, or empty for nobody."""
+    scheme, _, given = authorization.partition(b" ")
+    given = given.strip()
+    if scheme.lower() != b"bearer" or not given:
+        return ""
+    if auth.token and hmac.compare_digest(given, auth.token.encode("ascii")):
+        return "token"
+    return auth.access.authenticate(given.decode("latin-1")) if auth.access is not None else ""
+
+
+def _authorization(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the one Authorization header; of several, none counts."""
     values = [value for name, value in headers if name == b"authorization"]
-    if not auth.token or len(values) != 1:
-        return False
-    scheme, _, given = values[0].partition(b" ")
-    return scheme.lower() == b"bearer" and hmac.compare_digest(
-        given.strip(), auth.token.encode("ascii")
-    )
+    return values[0] if len(values) == 1 else b""
 
 
 def _refusal(auth: Auth, peer: object) -> WorkManagerError:
     if isinstance(peer, Peer):
         return _denied(f"user {peer.uid} is not in the service's list of allowed users")
     hint = "" if auth.token else "; this service has no token: use its Unix socket"
-    return AuthenticationError(f"send Authorization: Bearer <token of the state folder>{hint}")
+    return AuthenticationError(
+        "send Authorization: Bearer <token of the state folder, or an access key>" + hint
+    )
 
 
 def _check_dev(auth: Auth, scope: Mapping[str, object], headers: list[tuple[bytes, bytes]]) -> None:

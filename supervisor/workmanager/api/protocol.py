@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
     import trio
 
+    from workmanager.model.access import (
+        AccessKey,
+        Application,
+        ApplicationSpec,
+        AuditEntry,
+        IssuedKey,
+        NewAccessKey,
+        NewApplication,
+    )
     from workmanager.model.event import Event
     from workmanager.model.resources import (
         ApplyResult,
@@ -303,5 +312,43 @@ class WatchCalls(Protocol):
         """Tell whether a worker takes events; None: there is no such worker."""
 
 
-class Service(WorkerCalls, EventCalls, PlantCalls, WatchCalls, Protocol):
+class AccessCalls(Protocol):
+    """Applications, their keys, the audit: for administrators."""
+
+    async def list_applications(self) -> Page[Application]:
+        """Return all applications."""
+
+    async def get_application(self, application: str) -> Application:
+        """Return one application."""
+
+    async def create_application(self, application: NewApplication) -> Application:
+        """Make an application; it has no key yet."""
+
+    async def update_application(self, application: str, spec: ApplicationSpec) -> Application:
+        """Replace what an application may do."""
+
+    async def delete_application(self, application: str) -> None:
+        """Forget an application with its keys."""
+
+    async def list_access_keys(self, application: str) -> Page[AccessKey]:
+        """Return an application's keys, without their secrets."""
+
+    async def create_access_key(self, application: str, key: NewAccessKey) -> IssuedKey:
+        """Make a key; what comes back is the only copy of its secret."""
+
+    async def delete_access_key(self, application: str, access_key: str) -> None:
+        """Forget a key."""
+
+    async def list_audit_entries(
+        self,
+        *,
+        principal: str = "",
+        action: str = "",
+        page_size: int = 50,
+        page_token: str = "",
+    ) -> Page[AuditEntry]:
+        """Return a page of the audit, newest first."""
+
+
+class Service(WorkerCalls, EventCalls, PlantCalls, WatchCalls, AccessCalls, Protocol):
     """All of it."""

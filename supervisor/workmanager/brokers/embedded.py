@@ -61,6 +61,10 @@ class EmbeddedBroker:
         """Return the topics and how many workers consume each."""
         return {topic: len(subscriptions) for topic, subscriptions in self._topics.items()}
 
+    def consumers(self, topic: str) -> list[str]:
+        """Return the names of the workers with a trigger on *topic*."""
+        return sorted({s.worker.name for s in self._topics.get(topic, ())})
+
     def fixed(self, topic: str) -> Sequence[WorkerDispatch] | None:
         """Return the topic's workers if every event goes to all of them; else None: ask `route`."""
         plain = self._plain.get(topic)

@@ -110,6 +110,12 @@ LabelKey = Annotated[
 LabelValue = Annotated[
     str, _matching(_LABEL_VALUE, "letters, digits and inner '.', '_', '-', at most 63")
 ]
+OptionalEnvName = Annotated[
+    str,
+    _matching(
+        _ENV, "an environment variable name: letters, digits, '_', no leading digit", empty=True
+    ),
+]
 OptionalDigest = Annotated[
     str, _matching(_DIGEST, "'sha256:' and 64 lower-case hexadecimal digits", empty=True)
 ]

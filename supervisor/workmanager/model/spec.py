@@ -34,6 +34,7 @@ from workmanager.model.spec_process import (
     Resources,
     Restart,
 )
+from workmanager.model.spec_secrets import Secret
 from workmanager.model.spec_worker import MAX_CODE_BYTES, Code, WorkerSpec
 from workmanager.model.versioning import VERSION_FIELDS, spec_digest
 
@@ -62,6 +63,7 @@ __all__ = [
     "Resources",
     "Restart",
     "Retry",
+    "Secret",
     "Timeouts",
     "Trigger",
     "WorkerSpec",

@@ -32,6 +32,7 @@ from workmanager.model.spec_delivery import (
 )
 from workmanager.model.spec_egress import Egress
 from workmanager.model.spec_process import Drain, Isolation, Probes, Recycle, Resources, Restart
+from workmanager.model.spec_secrets import MAX_SECRETS, Secret
 from workmanager.model.states import DesiredState
 
 MAX_CODE_BYTES = 32 * 2**20
@@ -131,6 +132,16 @@ def _python_fits_engine(spec: "WorkerSpec") -> Breaches:
         yield ("python",), f"has no meaning with engine {spec.engine!r}"
 
 
+def _secrets_once(spec: "WorkerSpec") -> Breaches:
+    files: set[str] = set()
+    variables = set(spec.env)
+    for index, secret in enumerate(spec.secrets):
+        taken, key = (files, secret.name) if secret.as_ == "file" else (variables, secret.variable_name)
+        if key in taken:
+            yield ("secrets", index), f"{key} is there already"
+        taken.add(key)
+
+
 def _batch_fits_handler(spec: "WorkerSpec") -> Breaches:
     if spec.batch.size > 1 and spec.handler.rpartition(":")[2] in {"process", "Process"}:
         yield ("batch", "size"), f"{spec.handler!r} takes one event at a time; use process_batch"
@@ -173,9 +184,11 @@ class WorkerSpec(Model):
         Field(default_factory=dict, max_length=256, repr=False),
         AfterValidator(_check_env),
     ]
+    secrets: Annotated[tuple[Secret, ...], Field(max_length=MAX_SECRETS)] = ()
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(frozenset({"triggers"}), _topics_once),
+        Rule(frozenset({"secrets", "env"}), _secrets_once),
         Rule(frozenset({"python", "engine"}), _python_fits_engine),
         Rule(frozenset({"batch", "handler"}), _batch_fits_handler),
         Rule(frozenset({"batch", "group"}), _batch_fits_group),

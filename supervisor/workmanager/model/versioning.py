@@ -17,6 +17,7 @@ VERSION_FIELDS: Final = {
     "python": "is the interpreter",
     "code.digest": "is the code",
     "env": "is the process's environment",
+    "secrets": "are handed over when the code is loaded",
     "resources": "become limits of the process",
     "isolation": "is the sandbox, which a process can only tighten",
     "group.name": "is told to the handler as context.group",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workmanager.service.access import AccessCalls
 from workmanager.service.dead_letters import DeadLetterCalls
 from workmanager.service.events import EventCalls
 from workmanager.service.idempotency import StoredAnswers
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 
-class Service(VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls, WatchCalls):
+class Service(
+    VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls, WatchCalls, AccessCalls
+):
     """All calls; each group of them stands in a module of its own.
 
     Args:

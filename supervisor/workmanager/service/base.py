@@ -42,6 +42,11 @@ class Calls:
             )
         return keeper
 
+    def worker_name(self, ref: str) -> str | None:
+        """Return the name of the worker named *ref*, or of that uid; None if there is none."""
+        keeper = self._sup.keepers.get(ref) or self._find(ref)
+        return keeper.record.name if keeper is not None else None
+
     def _find(self, name: str) -> Keeper | None:
         return next((k for k in self._keepers() if k.record.name == name), None)
 

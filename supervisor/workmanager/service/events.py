@@ -38,6 +38,10 @@ _SERVABLE = frozenset({WorkerState.RUNNING, WorkerState.STARTING, WorkerState.BA
 class EventCalls(Calls):
     """Publish and invoke."""
 
+    def consumers(self, topic: str) -> list[str]:
+        """Return the names of the workers that consume *topic*."""
+        return self._sup.core.broker.consumers(topic)
+
     async def publish(self, topic: str, events: Sequence[Event]) -> PublishResult:
         """Deliver *events* to every worker on *topic*; returns once they are durable."""
         if not is_topic(topic):

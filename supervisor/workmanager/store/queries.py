@@ -11,13 +11,27 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from workmanager.store.commit import unpack_history
-from workmanager.store.tables import DEAD_LETTERS, IDEMPOTENCY, OPERATIONS
+from workmanager.store.tables import (
+    ACCESS_KEYS,
+    APPLICATIONS,
+    AUDIT,
+    DEAD_LETTERS,
+    IDEMPOTENCY,
+    OPERATIONS,
+)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from workmanager.store.rows import DeadLetterRow, IdempotencyRow, OperationRow
+    from workmanager.store.rows import (
+        AccessKeyRow,
+        ApplicationRow,
+        AuditRow,
+        DeadLetterRow,
+        IdempotencyRow,
+        OperationRow,
+    )
 
 TimeKey = tuple[float, str]  # position in a list ordered by a time: the time and the id
 
@@ -195,6 +209,45 @@ def list_operations(
 def get_idempotency(connection: sqlite3.Connection, key: str) -> IdempotencyRow | None:
     """Return the answer kept under an idempotency key; None if there is none."""
     return IDEMPOTENCY.get(connection, key)
+
+
+def all_applications(
+    connection: sqlite3.Connection,
+) -> tuple[list[ApplicationRow], list[AccessKeyRow]]:
+    """Return every application and every access key."""
+    return APPLICATIONS.all(connection), ACCESS_KEYS.all(connection)
+
+
+def list_audit(
+    connection: sqlite3.Connection,
+    *,
+    limit: int,
+    principal: str = "",
+    action: str = "",
+    before: int = 0,
+) -> list[AuditRow]:
+    """Return up to *limit* audit entries, newest first.
+
+    Args:
+        connection: From `Store.read`.
+        limit: Rows of a page.
+        principal: Of this one only, or, where it ends in `/`, of all that begin so.
+        action: This call only.
+        before: Id of the last one of the page before; 0 for the first page.
+    """
+    where: list[str] = ["id < ?"]
+    found: list[object] = [before or (1 << 62)]
+    if principal.endswith("/"):
+        where.append("substr(principal, 1, ?) = ?")
+        found += [len(principal), principal]
+    elif principal:
+        where.append("principal = ?")
+        found.append(principal)
+    if action:
+        where.append("action = ?")
+        found.append(action)
+    text = f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
+    return AUDIT.all(connection, text, *found, limit)
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:

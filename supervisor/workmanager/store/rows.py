@@ -113,6 +113,44 @@ class OperationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplicationRow:
+    """A program that may call; *grants* holds what it may do, see `model.access`."""
+
+    name: str
+    description: str
+    grants: list[Json]
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyRow:
+    """A key of an application: what knows its secret again, not the secret."""
+
+    id: str
+    application: str
+    description: str
+    salt: bytes
+    digest: bytes
+    created_at: float
+    expires_at: float | None = None
+    last_used_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """A call that changed something, or was refused; the store gives the id."""
+
+    at: float
+    principal: str
+    action: str
+    target: str
+    outcome: str
+    reason: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class IdempotencyRow:
     """The answer to a request that carried an idempotency key."""
 

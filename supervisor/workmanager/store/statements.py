@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from workmanager.store.sql import Statement, in_list
 from workmanager.store.tables import (
+    ACCESS_KEYS,
+    APPLICATIONS,
     DEAD_LETTERS,
     IDEMPOTENCY,
     OPERATIONS,
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from workmanager.store.rows import (
+        AccessKeyRow,
+        ApplicationRow,
+        AuditRow,
         DeadLetterRow,
         IdempotencyRow,
         OperationRow,
@@ -128,6 +133,41 @@ def delete_operations(ids: Iterable[str]) -> list[Statement]:
 def put_idempotency(row: IdempotencyRow) -> list[Statement]:
     """Keep the answer to a request under its idempotency key (for 24 hours)."""
     return IDEMPOTENCY.put([row])
+
+
+def put_application(row: ApplicationRow) -> list[Statement]:
+    """Create or replace an application."""
+    return APPLICATIONS.put([row])
+
+
+def delete_application(name: str) -> list[Statement]:
+    """Delete an application with its keys."""
+    return [
+        ("DELETE FROM access_key WHERE application = ?", (name,)),
+        ("DELETE FROM application WHERE name = ?", (name,)),
+    ]
+
+
+def put_access_key(row: AccessKeyRow) -> list[Statement]:
+    """Create or replace an access key."""
+    return ACCESS_KEYS.put([row])
+
+
+def use_access_key(key_id: str, at: float) -> list[Statement]:
+    """Note when a key was used; one that was deleted meanwhile stays deleted."""
+    return [("UPDATE access_key SET last_used_at = ? WHERE id = ?", (at, key_id))]
+
+
+def delete_access_key(key_id: str) -> list[Statement]:
+    """Delete an access key: nobody gets in by it any more."""
+    return [("DELETE FROM access_key WHERE id = ?", (key_id,))]
+
+
+def put_audit(row: AuditRow) -> list[Statement]:
+    """Write down what was done; its id is the next one."""
+    columns = ("at", "principal", "action", "target", "outcome", "reason")
+    text = f"INSERT INTO audit ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
+    return [(text, tuple(getattr(row, name) for name in columns))]
 
 
 def put_meta(key: str, value: str) -> list[Statement]:

@@ -11,6 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from workmanager.store.rows import (
+    AccessKeyRow,
+    ApplicationRow,
+    AuditRow,
     DeadLetterRow,
     IdempotencyRow,
     OperationRow,
@@ -116,3 +119,6 @@ OPERATIONS = Table(
     flags=frozenset({"done"}),
 )
 IDEMPOTENCY = Table("idempotency", IdempotencyRow, ("key",))
+APPLICATIONS = Table("application", ApplicationRow, ("name",), frozenset({"grants"}))
+ACCESS_KEYS = Table("access_key", AccessKeyRow, ("id",))
+AUDIT = Table("audit", AuditRow, ("id",))

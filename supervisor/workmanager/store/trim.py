@@ -1,4 +1,4 @@
-"""What is forgotten: old history, dedupe keys, dead letters, idempotency keys. Pure.
+"""What is forgotten: old history, dedupe keys, dead letters, idempotency keys, audit. Pure.
 
 Trimming rides on normal commits, a bounded number of rows at a time: no timer, no thread, and no
 commit that suddenly pays for a million rows. It takes twice as many rows as commits add, so it
@@ -30,6 +30,11 @@ _IDEMPOTENCY = (
     "DELETE FROM idempotency WHERE key IN ("
     "SELECT key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"
 )
+# Ids count what was written, so the oldest ones are those that are too many or too old.
+_AUDIT = (
+    "DELETE FROM audit WHERE id IN (SELECT id FROM (SELECT id, at FROM audit ORDER BY id LIMIT ?)"
+    " WHERE id <= (SELECT max(id) FROM audit) - ? OR at < ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Retention:
     dedupe_s: float = 3_600.0
     dedupe_keys: int = 1_000_000
     idempotency_s: float = 86_400.0
+    audit_s: float = 90 * 86_400.0
+    audit_entries: int = 100_000
 
 
 def trim_hot(counters: Counters, retention: Retention, *, now: float) -> list[Statement]:
@@ -67,10 +74,11 @@ def trim_hot(counters: Counters, retention: Retention, *, now: float) -> list[St
 
 
 def trim_slow(retention: Retention, *, now: float) -> list[Statement]:
-    """Return the statements that forget dead letters and idempotency keys past their time."""
+    """Return the statements that forget dead letters, idempotency keys and audit entries."""
     return [
         (_DEAD_LETTERS, (now, SLOW_ROWS_MAX)),
         (_IDEMPOTENCY, (now - retention.idempotency_s, SLOW_ROWS_MAX)),
+        (_AUDIT, (SLOW_ROWS_MAX, retention.audit_entries, now - retention.audit_s)),
     ]
 
 

@@ -283,6 +283,7 @@ class WorkerSpec(_message.Message):
     ISOLATION_FIELD_NUMBER: _builtins.int
     ENV_FIELD_NUMBER: _builtins.int
     EGRESS_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """Media type of the code; default `text/x-python`, or what the URL's suffix says."""
     handler: _builtins.str
@@ -375,6 +376,10 @@ class WorkerSpec(_message.Message):
     def egress(self) -> Global___Egress:
         """Which hosts it may reach through the service."""
 
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Secret]:
+        """Which secrets its executors are given."""
+
     def __init__(
         self,
         *,
@@ -403,10 +408,11 @@ class WorkerSpec(_message.Message):
         isolation: Global___Isolation | None = ...,
         env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         egress: Global___Egress | None = ...,
+        secrets: _abc.Iterable[Global___Secret] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "egress", b"egress", "engine", b"engine", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "egress", b"egress", "engine", b"engine", "env", b"env", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "timeouts", b"timeouts", "triggers", b"triggers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state", "_engine", b"_engine", "_handler", b"_handler", "_python", b"_python", "batch", b"batch", "code", b"code", "concurrency", b"concurrency", "dead_letter", b"dead_letter", "dedupe", b"dedupe", "desired_state", b"desired_state", "drain", b"drain", "egress", b"egress", "engine", b"engine", "env", b"env", "group", b"group", "handler", b"handler", "inbox", b"inbox", "isolation", b"isolation", "ordering", b"ordering", "outputs", b"outputs", "probes", b"probes", "python", b"python", "rate_limit", b"rate_limit", "recycle", b"recycle", "resources", b"resources", "restart", b"restart", "retry", b"retry", "secrets", b"secrets", "timeouts", b"timeouts", "triggers", b"triggers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__desired_state: _TypeAlias = _typing.Literal["desired_state"]  # noqa: Y015
     _WhichOneofArgType__desired_state: _TypeAlias = _typing.Literal["_desired_state", b"_desired_state"]  # noqa: Y015
@@ -426,6 +432,40 @@ class WorkerSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__python) -> _WhichOneofReturnType__python | None: ...
 
 Global___WorkerSpec: _TypeAlias = WorkerSpec  # noqa: Y015
+
+@_typing.final
+class Secret(_message.Message):
+    """A secret of the service's credential folder, given to executors; its value is never shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AS_FIELD_NUMBER: _builtins.int
+    VARIABLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: the file's in the credential folder."""
+    variable: _builtins.str
+    """With `env` the variable; empty: the name in capitals, with `_` for what no variable may have."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        variable: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_as", b"_as", "_variable", b"_variable", "as", b"as", "variable", b"variable"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as", b"_as", "_variable", b"_variable", "as", b"as", "name", b"name", "variable", b"variable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__as: _TypeAlias = _typing.Literal["as"]  # noqa: Y015
+    _WhichOneofArgType__as: _TypeAlias = _typing.Literal["_as", b"_as"]  # noqa: Y015
+    _WhichOneofReturnType__variable: _TypeAlias = _typing.Literal["variable"]  # noqa: Y015
+    _WhichOneofArgType__variable: _TypeAlias = _typing.Literal["_variable", b"_variable"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__as) -> _WhichOneofReturnType__as | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__variable) -> _WhichOneofReturnType__variable | None: ...
+
+Global___Secret: _TypeAlias = Secret  # noqa: Y015
 
 @_typing.final
 class Code(_message.Message):

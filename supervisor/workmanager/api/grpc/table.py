@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workmanager.api.grpc import (  # noqa: F401 - importing registers their rpcs
+    access,
     health,
     plant,
     publishing,
@@ -25,6 +26,7 @@ _ALL: tuple[Calls, ...] = (
     plant.engines,
     plant.operations,
     plant.admin,
+    access.calls,
     health.calls,
 )
 

@@ -13,6 +13,7 @@ import workmanager
 from workmanager.api.auth import Auth, AuthMiddleware
 from workmanager.api.problems import problem_response
 from workmanager.api.rest import (
+    applications,
     dead_letters,
     engines,
     executors,
@@ -85,7 +86,8 @@ def create_app(
     app.state.service = service
     app.state.limits = limits
     app.state.answers = Answers(answers)
-    endpoint = PublishEndpoint(service, max_bytes=limits.events)
+    app.state.access = auth.access
+    endpoint = PublishEndpoint(max_bytes=limits.events)
     app.router.routes.append(PlainRoute(PUBLISH, endpoint, methods=["POST"]))
     app.router.routes.append(WebSocketRoute(watch.PATH, watch.watch_socket))
     for router in _ROUTERS:
@@ -110,6 +112,7 @@ _ROUTERS = (
     groups.router,
     engines.router,
     operations.router,
+    applications.router,
     health.router,
 )
 

@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from workmanager.api.cloudevents import read_event, read_events
 from workmanager.api.problems import problem_response
-from workmanager.api.protocol import Service
 from workmanager.api.rest import bodies
 from workmanager.api.rest.answers import answer
 from workmanager.api.rest.openapi import refuses
-from workmanager.api.rest.params import ServiceCalls, WorkerRef
+from workmanager.api.rest.params import ServiceCalls, WorkerRef, service_of
 from workmanager.api.rest.routing import Route, check_query
 from workmanager.model.resources import InvokeResult
 
@@ -28,8 +28,7 @@ class PublishEndpoint:
     A plain ASGI endpoint: dependency injection and pydantic would cost more than the events.
     """
 
-    def __init__(self, service: Service, *, max_bytes: int) -> None:
-        self._publish = service.publish
+    def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +44,8 @@ class PublishEndpoint:
             check_query(QueryParams(scope["query_string"]).multi_items(), frozenset())
         body = await bodies.read_body(Headers(scope=scope), receive, max_bytes=self._max_bytes)
         events = read_events(scope["headers"], body)
-        result = await self._publish(scope["path_params"]["topic"], events)
+        service = service_of(HTTPConnection(scope))
+        result = await service.publish(scope["path_params"]["topic"], events)
         text = msgspec.json.encode(
             {
                 "topic": result.topic,

@@ -18,6 +18,7 @@ import structlog
 from starlette.responses import Response
 
 from workmanager.errors import ConflictError, InvalidArgumentError, Reason, StoreError
+from workmanager.service.roster import KEY_PREFIX
 from workmanager.store.rows import IdempotencyRow
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ HEADER = "idempotency-key"
 MAX_KEY_CHARS = 255
 RETRY_AFTER_S = 1.0
 KEPT_HEADERS = ("content-type", "location", "etag", "retry-after")
+SHOWN_ONCE = "/accessKeys"  # the secret of a new key must not be kept
 RAN_USER_CODE = frozenset({422, 504})  # an invoke that failed or timed out is not to be run again
 
 log = structlog.get_logger(__name__)
@@ -108,6 +110,7 @@ def _key_of(request: Request) -> str:
 
 def _digest(request: Request) -> str:
     parts = (
+        *_owner(request),
         request.method,
         request.url.path,
         request.url.query,
@@ -116,6 +119,12 @@ def _digest(request: Request) -> str:
     digest = hashlib.sha256("\n".join(parts).encode())
     digest.update(b"\n" + request.state.body)
     return digest.hexdigest()
+
+
+def _owner(request: Request) -> tuple[str, ...]:
+    """Return whose answer it is, where that matters: administrators may see all."""
+    principal = str(request.scope["state"]["principal"])
+    return (principal,) if principal.startswith(KEY_PREFIX) else ()
 
 
 def _replay(kept: IdempotencyRow, digest: str) -> Response:
@@ -132,6 +141,8 @@ def _replay(kept: IdempotencyRow, digest: str) -> Response:
 
 def _is_final(request: Request, response: Response) -> bool:
     """Tell whether to keep the answer: a refusal changed nothing, and its cause may go away."""
+    if request.url.path.endswith(SHOWN_ONCE):
+        return False
     if 200 <= response.status_code < 300:
         return True
     return request.url.path.endswith(":invoke") and response.status_code in RAN_USER_CODE

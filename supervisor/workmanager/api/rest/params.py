@@ -1,20 +1,29 @@
 """What routes take: the service, paging, flags."""
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query
 from pydantic import BeforeValidator, WithJsonSchema
+from starlette.requests import HTTPConnection
 
 from workmanager.api.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Paging
 from workmanager.api.protocol import Service
+
+if TYPE_CHECKING:
+    from workmanager.api.access import Access
 
 MAX_TEXT_CHARS = 2048
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False, "": True}  # ?verbose
 
 
-def _service(request: Request) -> Service:
-    return cast("Service", request.app.state.service)
+def service_of(connection: HTTPConnection) -> Service:
+    """Return the service as the caller of this request may use it."""
+    service = cast("Service", connection.app.state.service)
+    access: Access | None = connection.app.state.access
+    if access is None:
+        return service
+    return access.service_for(str(connection.scope["state"]["principal"]))
 
 
 def _paging(
@@ -42,7 +51,7 @@ def _flag(value: object) -> bool:
     return _FLAGS[str(value)]
 
 
-ServiceCalls = Annotated[Service, Depends(_service)]
+ServiceCalls = Annotated[Service, Depends(service_of)]
 PageQuery = Annotated[Paging, Depends(_paging)]
 Flag = Annotated[
     bool, BeforeValidator(_flag), WithJsonSchema({"enum": [True, False, "1", "0", ""]})

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket
 from workmanager.api.problems import problem_document, problem_response
 from workmanager.api.protocol import Service, Watch
 from workmanager.api.rest.openapi import refuses
-from workmanager.api.rest.params import MAX_TEXT_CHARS, ServiceCalls
+from workmanager.api.rest.params import MAX_TEXT_CHARS, ServiceCalls, service_of
 from workmanager.api.rest.routing import Route, check_query
 from workmanager.api.rest.sockets import push
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
@@ -80,7 +80,7 @@ async def watch_tasks(
 
 async def watch_socket(websocket: WebSocket) -> None:
     """Serve one WebSocket of /v1/watch."""
-    service: Service = websocket.app.state.service
+    service = service_of(websocket)
     try:
         query = websocket.query_params
         check_query(query.multi_items(), QUERY)
