@@ -65,6 +65,18 @@ def test_method_stands_in_both_schemas(name):
 
 
 @pytest.mark.parametrize("name", methods())
+def test_result_of_every_method_can_be_read(name):
+    """An answer of nothing is refused as unknown, unless nothing is what comes back."""
+    method = methods()[name]
+    annotation = method.make.__annotations__["return"]
+    if annotation in ("Call[None]", "Call[Any]"):
+        assert read_result(method, None) is None
+    else:
+        with pytest.raises(ProblemError, match="UNKNOWN_ANSWER"):
+            read_result(method, None)
+
+
+@pytest.mark.parametrize("name", methods())
 def test_changes_are_repeated_only_where_they_cannot_be_done_twice(name):
     call = make(methods()[name])
     if call.may_repeat and call.method in ("POST", "PATCH"):
