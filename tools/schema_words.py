@@ -46,6 +46,8 @@ def shown_default(field: Schema) -> str:
         return "none" if "default" in field else "empty"
     if default in ("", []):
         return "empty"
+    if isinstance(default, list):
+        return ", ".join(f"`{item}`" for item in default)
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default if isinstance(default, str) else _quantity(default, _unit_of(field))}`"
