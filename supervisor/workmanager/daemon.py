@@ -158,9 +158,7 @@ async def _open_grpc(
 
     service, state = reloader.service, reloader.rest
     access = reloader.auth.access or Access(service)
-    backing = Backing(
-        access.service_for, reloader.auth, service.answers, lambda: state.limits
-    )
+    backing = Backing(access.service_for, reloader.auth, service.answers, lambda: state.limits)
     options = GrpcOptions(
         binds=(settings.grpc_bind,) if settings.grpc_bind != "none" else (),
         unix_socket=settings.grpc_socket_path,

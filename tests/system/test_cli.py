@@ -433,7 +433,10 @@ def test_wrong_settings_are_usage(tmp_path, words):
 
 def serve(*words):
     return subprocess.run(
-        [*COMMAND, "serve", "--set", "grpc_bind=none", *words], capture_output=True, text=True, timeout=LIMIT_S
+        [*COMMAND, "serve", "--set", "grpc_bind=none", *words],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
     )
 
 

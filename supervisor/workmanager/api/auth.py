@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workmanager.api.access import Access
-
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from workmanager.api.access import Access
 
 PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/openapi.json", "/docs"})
 TOKEN_MIN_CHARS = 16  # shorter ones can be guessed

@@ -136,7 +136,9 @@ def _secrets_once(spec: "WorkerSpec") -> Breaches:
     files: set[str] = set()
     variables = set(spec.env)
     for index, secret in enumerate(spec.secrets):
-        taken, key = (files, secret.name) if secret.as_ == "file" else (variables, secret.variable_name)
+        taken, key = (
+            (files, secret.name) if secret.as_ == "file" else (variables, secret.variable_name)
+        )
         if key in taken:
             yield ("secrets", index), f"{key} is there already"
         taken.add(key)
