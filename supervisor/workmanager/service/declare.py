@@ -42,8 +42,10 @@ async def resolve(
 
     Raises:
         CodeError: It cannot be fetched, its digest differs, or nobody knows it.
+        InvalidArgumentError: It asks for secrets, which this version does not give.
     """
     engines.require(spec.engine, settings)
+    _check_secrets(spec)
     spec, content = take_code(spec)
     if content is not None:
         return spec, content
@@ -164,6 +166,15 @@ def check_same_name(record: WorkerRecord, manifest: Manifest) -> None:
         detail = f"must stay {record.name!r}; a worker cannot be renamed"
         raise InvalidArgumentError(
             f"metadata.name {detail}", faults=[Fault("metadata.name", detail)]
+        )
+
+
+def _check_secrets(spec: WorkerSpec) -> None:
+    """Refuse what would silently stay without effect."""
+    if spec.secrets:
+        detail = "this version gives no secrets to workers; remove them"
+        raise InvalidArgumentError(
+            f"spec.secrets: {detail}", faults=[Fault("spec.secrets", detail)]
         )
 
 
