@@ -18,7 +18,6 @@ ENDS = {
     " m = mmap.mmap(f.fileno(), 9); f.truncate(0); m[0]",
     "SIGSEGV": "import ctypes; ctypes.string_at(0)",
     "abort": "import os; os.abort()",
-    "stack overflow": "import sys; sys.setrecursionlimit(10**9); (f := lambda: f())()",
 }
 CODE = """
 def process(event):
