@@ -202,11 +202,12 @@ class WorkerCalls(ApplyCalls):
 
 
 def _previous(record: WorkerRecord) -> str:
-    """Return the version that was current before this one."""
+    """Return the newest version that is older than the current one: twice goes back twice."""
+    made_at = record.versions[record.current].created_at
     usable = [
         v
         for v in record.versions.values()
-        if v.id != record.current and v.state != VersionState.REJECTED.value
+        if v.created_at < made_at and v.state != VersionState.REJECTED.value
     ]
     if not usable:
         raise ConflictError(
