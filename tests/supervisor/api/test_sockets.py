@@ -48,11 +48,11 @@ def numbers():
 async def connect(url):
     """Open a WebSocket over a stream of our own: trio-websocket 0.12.2 leaves some unclosed."""
     host, port = url.partition("://")[2].rsplit(":", 1)
-    async with await trio.open_tcp_stream(host, int(port)) as stream:
-        async with trio.open_nursery() as nursery:
-            socket = await trio_websocket.wrap_client_stream(nursery, stream, host, "/")
-            async with socket:
-                yield socket
+    stream = await trio.open_tcp_stream(host, int(port))
+    async with stream, trio.open_nursery() as nursery:
+        socket = await trio_websocket.wrap_client_stream(nursery, stream, host, "/")
+        async with socket:
+            yield socket
 
 
 async def test_texts_arrive_in_order(net):

@@ -85,7 +85,8 @@ class GrpcThread:
             self._house.bridge.soon(self.is_open.set)
             await self._stop.wait()
         finally:
-            await asyncio.gather(*(server.stop(self._options.grace_s) for server in servers))
+            stops = (server.stop(self._options.grace_s) for server in servers)
+            await asyncio.gather(*stops)  # noqa: ASYNC102 - a thread that nobody cancels
             if self._options.unix_socket is not None:
                 close_unix(self._options.unix_socket)
 
