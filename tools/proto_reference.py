@@ -32,6 +32,12 @@ of the REST API. A `POST` or `PATCH` of the REST API takes `idempotency-key` in 
 Without credentials: `grpc.health.v1.Health` (Check and Watch of `""` and `workmanager.v1`; of
 `workers/NAME` with them) and server reflection (`grpc.reflection.v1` and `v1alpha`).
 
+A refused call has a [reason](#reason) in the `google.rpc.ErrorInfo` of its status details, with
+every fault of the input as a `BadRequest` violation, and `RetryInfo` where the same call may
+succeed later. A deadline, or a client that goes, ends the operation too. A stream that the service
+ends says why: `SLOW_READER`, or `SHUTTING_DOWN`. A client to begin from:
+[examples/grpc_client.py](examples/grpc_client.py).
+
 A message has the names of the REST API's JSON: the protobuf JSON mapping of a message is the REST
 answer, but for 64-bit integers, which that mapping writes as text, and for events, which stand in
 their own format. Words such as a state are text, so that a new one never breaks an old client.

@@ -17,6 +17,7 @@ from workmanager_executor.contract import (
     OutputTooLarge,
     Retry,
 )
+from workmanager_executor.egress import HttpError, HttpRefused, HttpResponse
 from workmanager_executor.event import Event
 
 __all__ = [
@@ -25,6 +26,9 @@ __all__ = [
     "DataError",
     "Drop",
     "Event",
+    "HttpError",
+    "HttpRefused",
+    "HttpResponse",
     "NonRetryable",
     "OutputError",
     "OutputTooLarge",

@@ -139,9 +139,14 @@ def _invoker(handler: Handler, runtime: Runtime) -> Invoke:
     if handler.form == "batch":
         return _batch_invoker(handler, runtime)
     argument = received_as_dict if handler.form == "seed" else received
-    if handler.takes_context:
-        return lambda attempt, wire: function(argument(wire), Context(attempt, runtime))
-    return lambda _attempt, wire: function(argument(wire))
+    if not handler.takes_context:
+        return lambda _attempt, wire: function(argument(wire))
+
+    def invoke(attempt: Attempt, wire: bytes) -> object:
+        event = argument(wire)
+        return function(event, Context(attempt, runtime, event))
+
+    return invoke
 
 
 def _batch_invoker(handler: Handler, runtime: Runtime) -> Invoke:
@@ -153,7 +158,7 @@ def _batch_invoker(handler: Handler, runtime: Runtime) -> Invoke:
             raise AssertionError("a batch handler is called with batches only")
         batch.events = [received(wire) for wire in batch.wires]
         if handler.takes_context:
-            return function(list(batch.events), Context(attempt, runtime))
+            return function(list(batch.events), Context(attempt, runtime, batch.events[0]))
         return function(list(batch.events))
 
     return invoke

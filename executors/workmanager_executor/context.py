@@ -8,6 +8,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from workmanager_executor.contract import OutputTooLarge
+from workmanager_executor.egress import Http
 from workmanager_executor.event import Event
 from workmanager_executor.logs import logger_of
 from workmanager_executor.outputs import Outputs, data_output, event_output
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from workmanager_executor.attempt import Attempt
+    from workmanager_executor.egress import Desk
     from workmanager_executor.job import Job
     from workmanager_executor.logs import LogSink
     from workmanager_executor.writer import FrameWriter
@@ -34,6 +36,7 @@ class Runtime:
     job: Job
     control: FrameWriter
     logs: LogSink
+    desk: Desk
 
     def new_outputs(self) -> Outputs:
         """Return an empty list of outputs within the worker's bounds."""
@@ -56,11 +59,17 @@ _DONE = Done()
 class Context:
     """What the running attempt may know and ask for. In start() and stop() there is no attempt."""
 
-    __slots__ = ("_attempt", "_runtime")
+    __slots__ = ("_attempt", "_event", "_runtime")
 
-    def __init__(self, attempt: Attempt | None, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        attempt: Attempt | None,
+        runtime: Runtime,
+        event: Event | Mapping[str, object] | None = None,
+    ) -> None:
         self._attempt = attempt
         self._runtime = runtime
+        self._event = event
 
     @property
     def task_id(self) -> str:
@@ -108,6 +117,15 @@ class Context:
         return None if self._attempt is None else self._attempt.fence
 
     @property
+    def traceparent(self) -> str:
+        """W3C trace context to go on from: the attempt's span, else the event's; often empty."""
+        event = self._event
+        if event is None:
+            return ""
+        attributes = event.attributes if isinstance(event, Event) else event
+        return str(attributes.get("traceparent") or "")
+
+    @property
     def deadline(self) -> datetime | None:
         """When this attempt is cancelled, in UTC; None if it has all the time."""
         remaining_s = self.remaining()
@@ -132,6 +150,11 @@ class Context:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose lines belong to this attempt."""
         return logger_of(self._attempt)
+
+    @property
+    def http(self) -> Http:
+        """Requests to the hosts that the worker's `spec.egress` allows, made by the service."""
+        return Http(self._runtime.desk, self._attempt)
 
     def publish(
         self,

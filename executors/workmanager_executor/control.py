@@ -57,6 +57,7 @@ class SideThread:
         writer: Writes to the same channel.
         events_fd: The events channel, watched for the supervisor's end only.
         on_cancel: Called with the number of the attempt to cancel; replaced once a runner exists.
+        on_answer: Called with an answer to a request of `context.http`; likewise.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class SideThread:
         waker: Waker,
     ) -> None:
         self.on_cancel: Callable[[int], None] = lambda _no: None
+        self.on_answer: Callable[[Frame], None] = lambda _frame: None
         self._control = control
         self._writer = writer
         self._events_fd = events_fd
@@ -139,6 +141,9 @@ class SideThread:
 
     def _handle(self, frame: Frame) -> None:
         kind = frame[0]
+        if kind == "http" and len(frame) in (4, 5):
+            self.on_answer(frame)
+            return
         number = frame[1] if len(frame) == 2 else None
         if type(number) is not int or kind not in ("ping", "cancel"):
             raise ProtocolError(f"control frame {kind!r:.50} is not understood")

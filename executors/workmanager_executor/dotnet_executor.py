@@ -19,6 +19,7 @@ from workmanager_executor.job import ProtocolError
 from workmanager_executor.packing import pack, unpack
 from workmanager_executor.process import CONTROL_FD, EVENTS_FD
 from workmanager_executor.sandbox import end_on_sigterm
+from workmanager_executor.secrets import take_secrets
 from workmanager_executor.writer import write_all
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _live() -> int:
         from workmanager_executor.dotnet_compiler import serve
 
         return serve(body)
+    take_secrets(body)
     return _run_worker(body)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from workmanager_executor.calls import Calls
 from workmanager_executor.context import Context, Runtime
 from workmanager_executor.control import SideThread, Waker
+from workmanager_executor.egress import Desk
 from workmanager_executor.endings import end, end_because_of
 from workmanager_executor.exits import EXIT_DRAINED, EXIT_REFUSED
 from workmanager_executor.faults import text_of, user_line, user_traceback
@@ -27,6 +28,7 @@ from workmanager_executor.receiving import FrameReader
 from workmanager_executor.runner_async import AsyncRunner
 from workmanager_executor.runner_sync import SyncRunner
 from workmanager_executor.runner_threads import ThreadsRunner
+from workmanager_executor.secrets import take_secrets
 from workmanager_executor.writer import FrameWriter
 
 if TYPE_CHECKING:
@@ -98,7 +100,8 @@ def live(channels: Channels) -> int:
     channels.logs.limit_bytes = job.log_limit_bytes
     try:
         handler = load(job)
-        runtime = Runtime(job, channels.control, channels.logs)
+        runtime = Runtime(job, channels.control, channels.logs, Desk(channels.control))
+        channels.side_thread.on_answer = runtime.desk.answer
         loop = _new_loop() if handler.is_async else None
         _start(handler.start, Context(None, runtime), loop)
     except RefusedError as error:
@@ -129,8 +132,9 @@ def _prepare_interpreter() -> None:
 
 def _read_job(reader: FrameReader) -> Job:
     frame = reader.read_first()
-    if len(frame) != 2 or frame[0] != "load":
+    if len(frame) != 2 or frame[0] != "load" or not isinstance(frame[1], dict):
         raise ProtocolError(f"expected load, got {frame[0]!r:.50}")
+    take_secrets(frame[1])
     return parse_job(frame[1])
 
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from workmanager_executor import linux
 from workmanager_executor.caging import Cage, msgpack_folder, needs_seal, settle
-from workmanager_executor.exits import EXIT_PROTOCOL, EXIT_REFUSED, EXIT_SETUP
+from workmanager_executor.endings import end, supervisor_gone
+from workmanager_executor.exits import EXIT_REFUSED, EXIT_SETUP
 from workmanager_executor.frames import encode
 from workmanager_executor.writer import write_all
 
@@ -90,8 +91,7 @@ def become_executor(birth: Birth) -> NoReturn:
         _set_up(birth)
         _catch_up_with_fork(birth.fork_hooks)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the zygote's loop
-        os.write(2, f"executor set-up failed: {type(error).__name__}: {error}\n".encode())
-        os._exit(EXIT_SETUP)
+        end(EXIT_SETUP, f"executor set-up failed: {type(error).__name__}: {error}\n")
     if birth.request.python is not None:
         _execute_foreign(birth.request.python, needs_seal(birth.request.sandbox))
     importlib.import_module(executor_module).main()
@@ -113,7 +113,10 @@ def _set_up(birth: Birth) -> None:
         layers = settle(birth.cage, CAGE_FD)  # which binds it, too
     python = request.python or sys.version.split()[0]
     hello = {"pid": os.getpid(), "python": python, "layers": layers}
-    write_all(EVENTS_FD, encode(["hello", hello]))
+    try:
+        write_all(EVENTS_FD, encode(["hello", hello]))
+    except ConnectionError:
+        supervisor_gone()
 
 
 def _bind_to_parent(forked_by: int) -> None:
@@ -125,7 +128,7 @@ def _bind_to_parent(forked_by: int) -> None:
         time.sleep(_ADOPTION_POLL_S)
     linux.die_with_parent()
     if _has_hung_up(EVENTS_FD):
-        os._exit(EXIT_PROTOCOL)
+        supervisor_gone()
 
 
 def _catch_up_with_fork(hooks: ForkHooks) -> None:

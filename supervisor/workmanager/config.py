@@ -45,6 +45,7 @@ class Settings(BaseModel):
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    secrets_dir: Path | None = None  # default: what systemd loaded as `secrets`, see docs/access.md
     allow_private_urls: bool = False
     allow_http_urls: bool = False
     fetch_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = 30.0
@@ -53,6 +54,8 @@ class Settings(BaseModel):
     history_tasks: Annotated[int, Field(ge=0, le=10**8)] = 100_000
     history_age_s: Annotated[Duration, Field(ge=0)] = 7 * 86_400.0
     shutdown_grace_s: Annotated[Duration, Field(ge=0, le=3600)] = 10.0
+    restarts_per_second: Annotated[int, Field(ge=1, le=10_000)] = 10  # of executors, on this host
+    restarts_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 60
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_worker_lines: bool = True
@@ -107,6 +110,17 @@ class Settings(BaseModel):
         """Where the bearer token is: a credential that systemd gave, else the state folder's."""
         given = _folder_of("CREDENTIALS_DIRECTORY", self.state) / "token"
         return self.token_file or (given if given.exists() else self.state / "token")
+
+    def secret_path(self, name: str) -> Path | None:
+        """Where the secret *name* of a worker would be; None where there is no credential folder.
+
+        systemd names what it loads from a folder by the folder's id: `secrets_NAME`. Its other
+        credentials, the token among them, are not for workers.
+        """
+        if self.secrets_dir is not None:
+            return self.secrets_dir / name
+        folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        return Path(folder) / f"secrets_{name}" if folder else None
 
 
 def _folder_of(variable: str, otherwise: Path) -> Path:

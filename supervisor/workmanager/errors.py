@@ -183,9 +183,18 @@ class IsolationError(WorkManagerError):
 
     reason = Reason.ENGINE_UNAVAILABLE
 
-    def __init__(self, message: str, *, layer: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message, metadata={"layer": layer}, faults=faults)
-        self.layer = layer
+    def __init__(
+        self,
+        message: str,
+        *,
+        layer: str = "",
+        reason: Reason | None = None,
+        metadata: Mapping[str, str] | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> None:
+        facts = {**({"layer": layer} if layer else {}), **(metadata or {})}
+        super().__init__(message, reason=reason, metadata=facts, faults=faults)
+        self.layer = facts.get("layer", "")
 
 
 class StoreError(WorkManagerError):

@@ -10,6 +10,7 @@ executors. A stop closes intake, drains the keepers, and writes what they still 
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from itertools import count
@@ -39,10 +40,12 @@ from workmanager.lifecycle.record import WorkerRecord
 from workmanager.lifecycle.upkeep import look_after
 from workmanager.lifecycle.workshop import Workshop
 from workmanager.policy.dedupe import split_keys
+from workmanager.policy.restart import RestartBudget
 from workmanager.store import queries, statements
 from workmanager.store.open import open_store
 from workmanager.store.recovery import recover
 from workmanager.store.trim import Retention
+from workmanager.telemetry.exporting import open_sender, open_tracer
 from workmanager.telemetry.logbook import LogBook
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from workmanager.store.recovery import Recovered
     from workmanager.store.rows import VersionRow
     from workmanager.store.store import Store
+    from workmanager.telemetry.exporting import SpanSender
 
 LONGEST_DEDUPE_S = 366 * 86_400.0  # the longest window a worker may have; keys are trimmed by count
 
@@ -77,6 +81,7 @@ class Supervisor:
         self.zygote = Zygote()
         self.zygotes: Zygotes
         self.isolation: Isolation
+        self.spans: SpanSender | None = None
         self.store: Store
         self.core: Core
         self._launcher: Launcher
@@ -107,6 +112,8 @@ class Supervisor:
                 await self._serve(nursery, task_status)
             finally:
                 await self.store.aclose()
+                if self.spans is not None:
+                    await self.spans.aclose()
             nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -165,6 +172,8 @@ class Supervisor:
         self.core.max_inbox_bytes = self.settings.inbox_total_bytes
         ledger.on_refused = lambda batch: routing.take_back(self.core, batch)
         ledger.on_heal = self._pump_all
+        self.spans = open_sender(os.environ)
+        self.core.tracer = self.logbook.tracer = open_tracer(self.spans, os.environ)
         self.core.weigh()
         self._launcher = self._make_launcher()
         self._worker_numbers = count(recovered.next_worker)
@@ -187,7 +196,15 @@ class Supervisor:
             alive=alive,
         )
         workshop.tidy()
-        return Launcher(self.zygotes, self.store, self.isolation, workshop, count(1), alive)
+        return Launcher(
+            self.zygotes,
+            self.store,
+            self.isolation,
+            workshop,
+            count(1),
+            RestartBudget(self.settings.restarts_per_second, self.settings.restarts_per_minute),
+            alive,
+        )
 
     async def _restore(self, recovered: Recovered) -> None:
         began = time.perf_counter()

@@ -105,7 +105,8 @@ class Service:
         words += ["--dev"] if dev else []
         words += ["--bind", "127.0.0.1:0", "--socket", "none", "--log-format", "json"]
         words += ["--set", "grpc_bind=none"]
-        words += ["--set", "log_worker_lines=false", *options]
+        words += ["--set", "log_worker_lines=false"]
+        words += ["--set", "restarts_per_minute=100000", *options]  # tests share a service
         clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKMANAGER_")}
         process = subprocess.Popen(
             words,

@@ -432,12 +432,8 @@ def test_wrong_settings_are_usage(tmp_path, words):
 
 
 def serve(*words):
-    return subprocess.run(
-        [*COMMAND, "serve", "--set", "grpc_bind=none", *words],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    command = [*COMMAND, "serve", "--set", "grpc_bind=none", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

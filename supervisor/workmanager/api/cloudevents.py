@@ -21,6 +21,7 @@ from workmanager.api.cloudevents_json import (
 )
 from workmanager.errors import Fault, InvalidArgumentError, Reason
 from workmanager.model.event import Attributes, Event, malformed
+from workmanager.policy.sampling import parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,7 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 
 _PREFIX = b"ce-"
+_CONTEXT = (b"traceparent", b"tracestate")
 _SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"  # printable ASCII but space, double quote and percent
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -53,11 +55,34 @@ Headers = list[tuple[bytes, bytes]]
 def read_events(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> list[Event]:
     """Read the events of an HTTP message in whichever mode its Content-Type says.
 
+    Events without a trace context take that of the message: its sender is traced by its HTTP
+    library, and does not know of events.
+
     Raises:
         InvalidArgumentError: With every fault (reason MALFORMED_EVENT), or the format is not one of
             ours (reason UNSUPPORTED_MEDIA_TYPE).
     """
     found = list(headers)
+    events = _read(found, body)
+    context = {name: value for name, value in found if name in _CONTEXT}
+    if b"traceparent" in context:
+        _take_context(events, context)
+    return events
+
+
+def _take_context(events: list[Event], context: dict[bytes, bytes]) -> None:
+    texts = {name.decode(): value.decode("latin-1") for name, value in context.items()}
+    if (
+        parse_traceparent(texts["traceparent"]) is None
+        or not texts.get("tracestate", "a").isascii()
+    ):
+        return
+    for event in events:
+        if "traceparent" not in event.attributes:
+            event.attributes.update(texts)
+
+
+def _read(found: Headers, body: bytes) -> list[Event]:
     content_type = _content_type(found)
     base = content_type.split(";", 1)[0].strip().lower()
     if base == BATCH:

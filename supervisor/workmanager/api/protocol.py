@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         Worker,
     )
     from workmanager.model.states import TaskStatus
-    from workmanager.telemetry.watch import Change
+    from workmanager.telemetry.changes import Change
 
 Json = Mapping[str, object]
 InvokeMode = Literal["sync", "async", "dryRun"]

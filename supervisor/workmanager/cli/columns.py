@@ -112,6 +112,15 @@ def _worker_columns(prefix: str = "") -> tuple[Column, ...]:
     )
 
 
+def _grants(row: Row) -> object:
+    """Write grants as they are given on the command line."""
+    return " ".join(
+        f"{','.join(grant['workers'])}={','.join(grant['rights'])}"
+        + (f":{','.join(grant['secrets'])}" if grant["secrets"] else "")
+        for grant in row["grants"]
+    )
+
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "worker": (
         *_worker_columns(),
@@ -230,6 +239,28 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("TOOK", _seconds("durationS")),
         Column("OUTPUTS", lambda row: len(row.get("outputs", []))),
         Column("ERROR", _at("error.type")),
+    ),
+    "application": (
+        Column("NAME", _at("name")),
+        Column("MAY", _grants),
+        Column("KEYS", _at("keys")),
+        Column("AGE", _age("createdAt")),
+        Column("DESCRIPTION", _first_line("description")),
+    ),
+    "access-key": (
+        Column("ID", _at("id")),
+        Column("AGE", _age("createdAt")),
+        Column("LAST USED", _age("lastUsedAt")),
+        Column("ENDS", _at("expiresAt")),
+        Column("DESCRIPTION", _first_line("description")),
+    ),
+    "audit": (
+        Column("TIME", _at("time")),
+        Column("PRINCIPAL", _at("principal")),
+        Column("ACTION", _at("action")),
+        Column("TARGET", _at("target")),
+        Column("OUTCOME", _at("outcome")),
+        Column("REASON", _at("reason")),
     ),
     "count": (Column("COUNT", _at("count")),),
     "change": (

@@ -39,6 +39,14 @@ def group_names(context: click.Context, _param: click.Parameter, incomplete: str
     return _names(_ask(context, lambda client: client.list_groups()["items"]), "name", incomplete)
 
 
+def application_names(
+    context: click.Context, _param: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete names of applications."""
+    found = _ask(context, lambda client: client.list_applications()["items"])
+    return _names(found, "name", incomplete)
+
+
 def executor_ids(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the ids of executors."""
     return _names(_ask(context, lambda client: client.list_executors()["items"]), "id", incomplete)

@@ -25,6 +25,8 @@ PLACES = {
     "group": f"{COMMANDS}.group:group",
     "engine": f"{COMMANDS}.engine:engine",
     "operation": f"{COMMANDS}.operation:operation",
+    "application": f"{COMMANDS}.application:application",
+    "audit": f"{COMMANDS}.audit:audit",
     "health": f"{COMMANDS}.health:health",
     "top": f"{COMMANDS}.top:top",
     "support-bundle": f"{COMMANDS}.support_bundle:support_bundle",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message_factory import GetMessageClass
 
 from workmanager.v1 import (
+    access_pb2,
     admin_service_pb2,
     engine_pb2,
     event_service_pb2,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _FILES = (
+    access_pb2,
     admin_service_pb2,
     engine_pb2,
     event_service_pb2,

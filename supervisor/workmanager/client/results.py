@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workmanager.client.call import Call
 from workmanager.client.problems import ProblemError
-from workmanager.model import resources
+from workmanager.model import access, resources
 
 if TYPE_CHECKING:
     from workmanager.client.call import Json, Method
@@ -54,5 +54,5 @@ def _read(adapter: TypeAdapter[T], answer: object) -> T:
 def _adapter(annotation: str) -> TypeAdapter[Any]:
     """Return what reads the T of `Call[T]`."""
     holder = SimpleNamespace(__annotations__={"call": annotation})
-    hints = get_type_hints(holder, {**vars(resources), "Call": Call})
+    hints = get_type_hints(holder, {**vars(resources), **vars(access), "Call": Call})
     return TypeAdapter(get_args(hints["call"])[0])

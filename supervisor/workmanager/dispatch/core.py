@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
     from workmanager.groups.local import HostLock
+    from workmanager.telemetry.tracing import Tracer
 
 WEIGH_S = 0.5
 
@@ -40,6 +41,7 @@ class Core:
         now: Unix seconds of the batch of outcomes at work; one look at the clock serves all.
         inbox_bytes: What they weigh, as of the last tick of `Core.weigh`.
         watch: Who is told of changes; None while nobody watches.
+        tracer: Who follows traced tasks; None while traces go nowhere.
     """
 
     ledger: Ledger
@@ -55,6 +57,7 @@ class Core:
     now: float = 0.0
     is_stopping: bool = False
     watch: Observer | None = None
+    tracer: Tracer | None = None
 
     def weigh(self) -> None:
         """Add up the inboxes; every half second, since a sum per publish would cost its callers."""

@@ -91,7 +91,8 @@ def _try_suspects(core: Core, worker: WorkerDispatch, executor: Executor, now: f
 
 
 def _give(core: Core, worker: WorkerDispatch, executor: Executor, tasks: list[Task]) -> None:
-    executor.run(tasks, batch=executor.mode == "batch")
+    wires = core.tracer.begin(tasks) if core.tracer is not None else None
+    executor.run(tasks, batch=executor.mode == "batch", wires=wires)
     if core.watch is not None:
         core.watch.handed_out(executor, tasks)
     deadlines.watch(core, worker, executor)

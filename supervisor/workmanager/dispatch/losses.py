@@ -34,6 +34,8 @@ def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     held, executor.hand = list(executor.hand.values()), {}
     if executor in worker.executors:
         worker.executors.remove(executor)
+    if core.tracer is not None:
+        core.tracer.lost(worker, executor, held)
     if executor.exit is not None and executor.exit.limit:
         hits.count(worker, executor.exit.limit)
     guilty, suspects = _to_blame(executor, held)

@@ -40,6 +40,8 @@ def take_outcomes(
     hand, recent = executor.hand, executor.recent
     if len(recent) > RECENT_KEPT:
         recent.clear()
+    if core.tracer is not None:
+        maker.contexts = core.tracer.settle(worker, executor, outcomes)
     if executor.mode == "batch" and losses.has_failed_whole(worker, executor, outcomes):
         freed, outcomes = losses.halve(worker, executor, outcomes), []
     for no, status, duration_us, proposals, error in outcomes:

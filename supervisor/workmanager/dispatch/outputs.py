@@ -18,6 +18,8 @@ from workmanager.model.event import validate_attributes
 from workmanager.model.names import is_topic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.model.event import Attributes
@@ -29,6 +31,8 @@ _USUAL_TYPES = frozenset({None, "application/json", "application/octet-stream"})
 _FORMS = frozenset(
     itertools.product(*((kind, type(None)) for kind in (str, str, str, str, str, bytes, dict)))
 )
+MAX_TASK_BYTES = 4 * 1024 * 1024  # of all outputs of a task; the executor is told, and not trusted
+MAX_ENVELOPES_BYTES = 1024 * 1024  # beside it, for attributes
 KNOWN_TOPICS = 4096  # names found good once; bounded, since a child chooses them
 _known_topics: set[str] = set()
 _VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
@@ -41,13 +45,18 @@ class OutputError(Exception):
 
 
 class Maker:
-    """Makes the outputs of one version of a worker; what is the same for all is made once."""
+    """Makes the outputs of one version of a worker; what is the same for all is made once.
 
-    __slots__ = ("_base", "_carried", "_limit", "_namespace", "_topic", "version")
+    Attributes:
+        contexts: The `traceparent` of the outputs of traced tasks, by task number.
+    """
+
+    __slots__ = ("_base", "_carried", "_limit", "_namespace", "_topic", "contexts", "version")
 
     def __init__(self, worker: WorkerDispatch, version: str) -> None:
         spec = worker.spec.outputs
         self.version = version
+        self.contexts: Mapping[int, str] = {}
         self._limit = spec.max_per_task
         self._topic = spec.topic
         self._carried = (*CARRIED, *spec.copied_attributes)
@@ -81,10 +90,16 @@ class Maker:
         for name in self._carried:
             if name in given:
                 base[name] = given[name]
+        if self.contexts and task.number in self.contexts:
+            base["traceparent"] = self.contexts[task.number]
         stem = f"{given['source']!s}\n{given['id']!s}\n".encode()
         if len(proposals) == 1:
-            return [self._one(base, stem, 0, proposals[0])]
-        return [self._one(base, stem, index, p) for index, p in enumerate(proposals)]
+            made = [self._one(base, stem, 0, proposals[0])]
+        else:
+            made = [self._one(base, stem, index, p) for index, p in enumerate(proposals)]
+        if sum([len(each.wire) for each in made]) > MAX_TASK_BYTES + MAX_ENVELOPES_BYTES:
+            raise OutputError(f"outputs of more than {MAX_TASK_BYTES} bytes")
+        return made
 
     def _one(self, base: Attributes, stem: bytes, index: int, proposal: object) -> StoredEvent:
         topic, kind, source, subject, content_type, data, extensions = _checked(index, proposal)

@@ -38,24 +38,48 @@ _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-async def resolve(host: str, port: int, *, allow_private: bool) -> list[str]:
+class AddressError(Exception):
+    """A host has no address, or one that must not be connected to.
+
+    Attributes:
+        is_refused: It has addresses, and one of them is refused.
+    """
+
+    def __init__(self, message: str, *, is_refused: bool = False) -> None:
+        super().__init__(message)
+        self.is_refused = is_refused
+
+
+async def look_up(host: str, port: int, *, allow_private: bool) -> list[str]:
     """Return the addresses of *host*, each of them allowed.
+
+    Raises:
+        AddressError: It has none, or one of them is refused.
+    """
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressError(f"{host!r} cannot be resolved: {error}") from error
+    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+    for address in addresses:
+        refusal = refuse(ipaddress.ip_address(address), allow_private=allow_private)
+        if refusal:
+            raise AddressError(f"{host!r} has address {address}, {refusal}", is_refused=True)
+    if not addresses:
+        raise AddressError(f"{host!r} has no address")
+    return addresses[:MAX_ADDRESSES]
+
+
+async def resolve(host: str, port: int, *, allow_private: bool) -> list[str]:
+    """Return the addresses of *host*, from which code is to be fetched; each of them is allowed.
 
     Raises:
         CodeError: CODE_FETCH_FAILED: it has none, or one of them is refused.
     """
     try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise _error(host, f"{host!r} cannot be resolved: {error}") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
-    for address in addresses:
-        refusal = refuse(ipaddress.ip_address(address), allow_private=allow_private)
-        if refusal:
-            raise _error(host, f"{host!r} has address {address}, {refusal}")
-    if not addresses:
-        raise _error(host, f"{host!r} has no address")
-    return addresses[:MAX_ADDRESSES]
+        return await look_up(host, port, allow_private=allow_private)
+    except AddressError as error:
+        raise _error(host, str(error)) from error
 
 
 def refuse(address: Address, *, allow_private: bool) -> str:
@@ -67,7 +91,7 @@ def refuse(address: Address, *, allow_private: bool) -> str:
     if address in _METADATA:
         return "a cloud metadata address"
     if address.is_unspecified or address.is_multicast or address.is_link_local:
-        return "which serves no code (unspecified, multicast or link-local)"
+        return "which serves nobody (unspecified, multicast or link-local)"
     if address.is_loopback or address.is_private or not address.is_global:
         return "" if allow_private and not _is_reserved(address) else _NOT_PUBLIC
     return "which is reserved" if _is_reserved(address) else ""

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from workmanager.executors.pace import Pace
+
 READ_BYTES = 64 * 1024  # above this glibc maps and unmaps the buffer at every read
 READS_PER_WAKE = 16  # then other executors get their turn
+PACED_READ_BYTES = 8 * 1024  # of tiny frames, handled in a few milliseconds
+STALL_S = 5.0  # how long the rest of a frame may take
 MAX_UNSENT_BYTES = (
     64 * 1024 * 1024
 )  # credit bounds what is sent; more means the child stopped reading
@@ -34,14 +38,22 @@ class Channel:
     Args:
         sock: Our end; owned and closed by this object.
         on_frames: Called with all frames of one wake-up, in order. May raise ChannelError.
+        pace: Bounds frames that the child may send at will; None where others bound them.
     """
 
     def __init__(
-        self, sock: socket.socket, on_frames: Callable[[list[list[object]]], None]
+        self,
+        sock: socket.socket,
+        on_frames: Callable[[list[list[object]]], None],
+        pace: Pace | None = None,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._on_frames = on_frames
+        self._pace = pace
+        self._owed_s = 0.0
+        self._part_since: float | None = None  # when the part of a frame was first looked at
+        self._part_bytes_in = 0
         self._decoder = Decoder()
         self._unsent = bytearray()
         self._writable_wanted = trio.Event()
@@ -74,13 +86,20 @@ class Channel:
         Raises:
             ChannelError: The child broke the protocol.
         """
+        broken: ChannelError | None = None  # raised in the nursery, it would be in a group
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_rest)
             try:
                 while self.read_available():
+                    if self._owed_s:
+                        await trio.sleep(self._owed_s)
+                        self._owed_s = 0.0
                     await trio.lowlevel.wait_readable(self._sock)
-            finally:
-                nursery.cancel_scope.cancel()
+            except ChannelError as error:
+                broken = error
+            nursery.cancel_scope.cancel()
+        if broken is not None:
+            raise broken
 
     def read_available(self) -> bool:
         """Hand on everything that has arrived; False at the end of the stream.
@@ -88,11 +107,12 @@ class Channel:
         Raises:
             ChannelError: The child broke the protocol.
         """
+        size = READ_BYTES if self._pace is None else PACED_READ_BYTES
         for _ in range(READS_PER_WAKE):
             if self.is_closed:
                 return False
             try:
-                chunk = self._sock.recv(READ_BYTES)
+                chunk = self._sock.recv(size)
             except BlockingIOError:
                 return True
             except OSError:
@@ -106,7 +126,20 @@ class Channel:
                 raise ChannelError(str(error)) from error
             if frames:
                 self._on_frames(frames)
+                if self._pace is not None:
+                    self._owed_s = self._pace.owed_s(len(frames), trio.current_time())
+                    if self._owed_s:
+                        return True
         return True
+
+    def is_stalled(self, now: float) -> bool:
+        """Tell at *now* whether a frame began long ago and its rest does not come."""
+        if not self._decoder.buffered_bytes:
+            self._part_since = None
+            return False
+        if self._part_since is None or self.bytes_in != self._part_bytes_in:
+            self._part_since, self._part_bytes_in = now, self.bytes_in
+        return now - self._part_since > STALL_S
 
     def close(self) -> None:
         """Close our end; may be called twice."""

@@ -18,19 +18,24 @@ import trio
 from workmanager.executors.channel import Channel, ChannelError, check_item
 from workmanager.executors.logs import LineReader
 from workmanager.executors.meter import Meter
+from workmanager.executors.pace import Pace
 from workmanager.executors.process import Exit, Process
+from workmanager.executors.requests import read_request
 from workmanager.model.states import ExecutorState
 from workmanager.policy.window import CreditWindow
 from workmanager_executor.frames import FrameError, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.timers import Timer
     from workmanager.executors.isolation.room import Room
+    from workmanager.executors.requests import HttpRequest
     from workmanager.executors.zygote import Spawned
 
+CLOSED_S = 1.0  # how long an executor may live without one of its channels
+CONTROL_FRAMES = (5000, 500)  # a second, and at once: lines cost 10 to 30 us of ours each
 FRAME_SHARE_BYTES = 4 * 1024 * 1024  # events in one frame; far below the frame limit
 VERIFY_S = 1.0  # how long a killed process may take to disappear
 MAX_DURATION_US = 1 << 52  # 142 years; a child can write any number
@@ -125,12 +130,13 @@ class Executor:
         self.process = Process(spawned.pid, spawned.pidfd, room.group)
         self.meter = Meter(spawned.pid)
         self._listener = listener
-        self._has_greeted = False
+        self.on_request: Callable[[HttpRequest], None] = lambda _: None
+        self._has_greeted = self._has_said_bye = False
         self._next_no = 1
         self._answers: list[list[Any]] = []  # of a batch of which others are on their way
         self._looked_at = 0
         self._events = Channel(spawned.events, self._on_events)
-        self._control = Channel(spawned.control, self._on_control)
+        self._control = Channel(spawned.control, self._on_control, Pace(*CONTROL_FRAMES))
         self._pipes = (
             LineReader(spawned.stdout, lambda text: self._line("stdout", "INFO", text)),
             LineReader(spawned.stderr, lambda text: self._line("stderr", "ERROR", text)),
@@ -149,8 +155,17 @@ class Executor:
         size = self.window.size if self.per_executor == 1 else self.per_executor
         return size - len(self.hand)
 
-    def run(self, tasks: Sequence[Task], *, batch: bool = False) -> None:
-        """Hand it *tasks*; with *batch* they are one call of `process_batch`."""
+    def run(
+        self,
+        tasks: Sequence[Task],
+        *,
+        batch: bool = False,
+        wires: Mapping[int, bytes] | None = None,
+    ) -> None:
+        """Hand it *tasks*; with *batch* they are one call of `process_batch`.
+
+        *wires* are the events of some tasks, by number, that differ from their own.
+        """
         now = trio.current_time()
         if not self.hand:
             self.progress_at = now
@@ -162,6 +177,8 @@ class Executor:
         size = 0
         for task in tasks:
             wire = task.event.wire
+            if wires and task.number in wires:
+                wire = wires[task.number]
             if size + len(wire) > FRAME_SHARE_BYTES and items and not batch:
                 self._send_run(items, batch=batch)
                 items, size = [], 0
@@ -178,9 +195,18 @@ class Executor:
         except (ChannelError, FrameError) as error:
             self.protocol_error(str(error))
 
+    def answer(self, frame: list[object]) -> None:
+        """Send the answer to a request of `context.http`; nothing if it has gone."""
+        if self.exit is None:
+            self._tell(frame)
+
     def cancel(self, no: int) -> None:
         """Ask the handler of delivery *no* to stop."""
         self._tell(["cancel", no])
+
+    def is_stalled(self, now: float) -> bool:
+        """Tell at *now* whether it began a frame long ago and does not go on with it."""
+        return self._events.is_stalled(now) or self._control.is_stalled(now)
 
     def throttled_s(self) -> float:
         """How long its processor limit has held it back so far; 0 without a cgroup."""
@@ -281,6 +307,8 @@ class Executor:
     async def _serve(self, channel: Channel) -> None:
         try:
             await channel.run()
+            await trio.sleep(CLOSED_S)  # cancelled by its exit, which is what an end means mostly
+            self.protocol_error("it closed a channel and lives on")
         except ChannelError as error:
             self.protocol_error(str(error))
         except Exception:  # a fault of ours in one executor's business must stay there
@@ -292,7 +320,7 @@ class Executor:
     def _on_events(self, frames: list[list[Any]]) -> None:
         outcomes: list[list[Any]] = []
         for frame in frames:
-            if frame[0] == "done" and len(frame) == 2 and isinstance(frame[1], list):
+            if frame[0] == "done" and len(frame) == 2 and isinstance(frame[1], list) and frame[1]:
                 outcomes.extend(frame[1])
             else:
                 self._on_event(frame)
@@ -332,20 +360,23 @@ class Executor:
         if kind == "hello" and not self._has_greeted:  # no user code has run by then
             self._has_greeted = True
             self.layers = list(body.get("layers") or ())
-        elif kind == "ready":
+        elif kind in ("ready", "refused") and not self.settled.is_set():  # said once
+            self._settle(kind, body)
+        elif kind == "bye" and not self._has_said_bye:
+            self._has_said_bye = True
+        else:
+            raise ChannelError(f"frame {str(kind)[:40]!r} is unknown, or was said already")
+
+    def _settle(self, kind: str, body: Mapping[str, Any]) -> None:
+        if kind == "refused":
+            self.refusal = _refusal(body)
+        else:
             self.mode = "batch" if body.get("mode") == "batch" else "event"
             if self.state is ExecutorState.STARTING:
                 self.state = ExecutorState.READY
-                self.meter.start()
+            self.meter.start()
             self.last_pong_at = self.ready_at = self.pinged_at = trio.current_time()
-            self.settled.set()
-        elif kind == "refused":
-            self.refusal = _refusal(body)
-            self.settled.set()
-        elif kind == "bye":
-            return
-        else:
-            raise ChannelError(f"unknown frame {str(kind)[:40]!r}")
+        self.settled.set()
 
     def _on_control(self, frames: list[list[Any]]) -> None:
         for frame in frames:
@@ -361,6 +392,8 @@ class Executor:
                 _, no, _ = check_item(frame, ((str,), (int,), (bytes,)))
                 if no in self.hand:
                     self.heartbeats[int(str(no))] = trio.current_time()
+            elif kind == "http":
+                self.on_request(read_request(frame))
             else:
                 raise ChannelError(f"unknown frame {str(kind)[:40]!r}")
 

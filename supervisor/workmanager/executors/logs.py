@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 READ_BYTES = 64 * 1024
 MAX_LINE_BYTES = 16 * 1024
 BURST_BYTES = 1024 * 1024  # what may come at once; it refills at this much a second
+LINE_BYTES = 250  # what a line costs beside its own bytes: it is work, however short it is
 FLOOD_PAUSE_S = 0.02  # between two reads of a pipe whose bytes are being dropped
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -91,7 +92,8 @@ class LineReader:
             return False
         if not chunk:
             return False
-        if self._allowance.take(len(chunk), trio.current_time()):
+        cost = len(chunk) + LINE_BYTES * chunk.count(b"\n")
+        if self._allowance.take(cost, trio.current_time()):
             self._split(chunk)
         else:
             self._drop(len(chunk))
@@ -100,7 +102,7 @@ class LineReader:
     def _split(self, chunk: bytes) -> None:
         if self._dropping:
             self._dropping = False
-            self._on_line(f"[{self.dropped_bytes} bytes were dropped: more than 1 MiB a second]")
+            self._on_line(f"[{self.dropped_bytes} bytes were dropped: too much within a second]")
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             self._emit(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from workmanager.errors import CodeError, ConflictError, WorkManagerError
+from workmanager.errors import CodeError, ConflictError, IsolationError, WorkManagerError
 from workmanager.policy.restart import Action, End, after_end
 
 if TYPE_CHECKING:
@@ -37,16 +37,25 @@ def note_failed_start(keeper: Keeper, error: WorkManagerError) -> None:
         return  # called off by a stop
     keeper.dispatch.last_error = str(error)[:500]
     keeper.core.note(keeper.dispatch, None, "supervisor", "ERROR", "", f"start failed: {error}")
+    if isinstance(error, IsolationError):  # the host would have to change
+        keeper.give_up(str(error))
+        return
     _decide(keeper, End(at=trio.current_time(), uptime_s=0.0), str(error))
     if isinstance(error, CodeError) and keeper.restart.failures >= REFUSED_STARTS:
+        keeper.trial.clear()
         keeper.give_up(str(error))
 
 
 def _decide(keeper: Keeper, end: End, why: str) -> None:
     policy = keeper.record.spec.restart
     keeper.restart, decision = after_end(keeper.restart, end, policy, keeper.core.rng)
-    if decision.action is Action.FAIL:
+    if keeper.trial.is_on:
+        keeper.give_up(f"{why} when it was tried again after a crash loop")
+        keeper.trial.schedule()
+    elif decision.action is Action.FAIL:
         keeper.give_up(f"{why}; {decision.reason}")
+        if policy.policy != "never":
+            keeper.trial.schedule()
     elif decision.action is Action.REST:
         keeper.give_up(decision.reason)
     else:

@@ -19,6 +19,7 @@ from workmanager.errors import ConflictError, WorkManagerError
 from workmanager.lifecycle import endings
 from workmanager.lifecycle.sides import Sides
 from workmanager.lifecycle.stopping import kill, retire
+from workmanager.lifecycle.trial import Trial
 from workmanager.model.states import (
     DesiredState,
     WorkerState,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from workmanager.lifecycle.launch import Launcher
     from workmanager.lifecycle.record import WorkerRecord
 
+NO_BUDGET = "; the restart budget of this host is used up"
 _SERVING = (WorkerState.RUNNING, WorkerState.PAUSED)
 
 log = structlog.get_logger()
@@ -73,6 +75,8 @@ class Keeper:
         self._nursery: trio.Nursery | None = None
         self._recycling: set[str] = set()
         dispatch.wake = lambda: pump(core, dispatch)
+        self.trial = Trial(self)
+        self.is_restarting = False  # the next start follows an end, and counts against the budget
         self.sides = Sides(self)
         dispatch.on_demand = self.sides.want
         dispatch.version = record.current
@@ -107,7 +111,8 @@ class Keeper:
         if self.state is WorkerState.FAILED:
             self.restart = RestartState()
             self._move(WorkerState.STOPPED, "asked to start again")
-        self.retry_at = None
+        self.trial.clear()
+        self.retry_at, self.is_restarting = None, False
         self.dispatch.is_open = desired is DesiredState.RUNNING and bool(self.dispatch.executors)
         self.wake()
 
@@ -200,7 +205,9 @@ class Keeper:
     async def _reconcile(self) -> None:
         if not self.is_declared or self.core.is_stopping:
             return
-        if self.state in (WorkerState.DELETING, WorkerState.FAILED):
+        if self.state is WorkerState.DELETING:
+            return
+        if self.state is WorkerState.FAILED and not self.trial.begin():
             return
         if self.record.desired is DesiredState.STOPPED:
             await self._to_stopped()
@@ -219,7 +226,9 @@ class Keeper:
 
     async def _to_serving(self) -> None:
         self.retry_at = None
-        wanted = self.record.spec.concurrency.executors
+        wanted = 1 if self.trial.is_on else self.record.spec.concurrency.executors
+        if not self._may_start(wanted):
+            return
         if self.state not in _SERVING:
             self._move(WorkerState.STARTING, "")
         while len(self.current()) < wanted:
@@ -230,12 +239,28 @@ class Keeper:
             except WorkManagerError as error:
                 endings.note_failed_start(self, error)
                 return
+            if self.state is WorkerState.FAILED:  # given up meanwhile: another one has died
+                self.retire(executor)
+                return
             self.serve([executor])
+            if self.trial.is_on:
+                self.trial.watch(executor)
         for surplus in self.current()[wanted:]:
             self.dispatch.executors.remove(surplus)
             self.retire(surplus)
         await self.sides.serve()
         self._open()
+
+    def _may_start(self, wanted: int) -> bool:
+        """Take a restart from the host's budget; False if there is none for now."""
+        if not self.is_restarting or len(self.current()) >= wanted:
+            return True
+        wait_s = self.launcher.budget.take(trio.current_time(), is_first=self.restart.failures <= 1)
+        if wait_s > 0:
+            self.back_off(wait_s, f"{self.why.removesuffix(NO_BUDGET)}{NO_BUDGET}")
+            return False
+        self.is_restarting = False
+        return True
 
     def _open(self) -> None:
         running = self.record.desired is DesiredState.RUNNING
@@ -334,7 +359,7 @@ class Keeper:
 
     def back_off(self, delay_s: float, why: str) -> None:
         """Start the next executor in *delay_s* seconds."""
-        self.retry_at = trio.current_time() + delay_s
+        self.retry_at, self.is_restarting = trio.current_time() + delay_s, True
         self.core.timers.after(delay_s, self.wake)
         if not self.dispatch.executors:
             self._move(WorkerState.BACKOFF, why)

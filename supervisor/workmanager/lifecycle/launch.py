@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
+from workmanager.dispatch.outputs import MAX_TASK_BYTES
 from workmanager.engines.python import interpreter_of
 from workmanager.engines.registry import driver_of
 from workmanager.errors import CodeError, Fault, Reason, WorkManagerError
 from workmanager.executors.executor import Executor
+from workmanager.executors.masking import masked, masking
 from workmanager.executors.zygote import SpawnRequest
+from workmanager.lifecycle.secrets import read_secrets
 from workmanager.model.states import ExecutorState
 from workmanager.store import queries
 
@@ -29,11 +32,11 @@ if TYPE_CHECKING:
     from workmanager.lifecycle.record import WorkerRecord
     from workmanager.lifecycle.workshop import Workshop
     from workmanager.model.spec import WorkerSpec
+    from workmanager.policy.restart import RestartBudget
     from workmanager.store.store import Store
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 LOG_BYTES_PER_ATTEMPT = 1024 * 1024
-OUTPUT_BYTES_PER_TASK = 4 * 1024 * 1024
 
 
 log = structlog.get_logger()
@@ -51,6 +54,7 @@ class Launcher:
 
     Attributes:
         isolation: What executors are put into.
+        budget: How many may be restarted on this host.
         workshop: What engines use to make code loadable.
         held: Code by digest that is not in the store yet.
         alive: Pids of all its executors that live; nobody else may reap them.
@@ -61,6 +65,7 @@ class Launcher:
     isolation: Isolation
     workshop: Workshop
     ids: count[int]
+    budget: RestartBudget
     alive: set[int] = field(default_factory=set)
     held: dict[str, bytes] = field(default_factory=dict)
 
@@ -86,19 +91,20 @@ class Launcher:
             code = await self.store.read(lambda db: queries.get_code(db, row.code_digest))
         if code is None:
             raise StartError(f"the code {row.code_digest} of version {version} is not in the store")
+        secrets = read_secrets(spec, self.workshop.settings)
         prepared = await driver_of(spec.engine).prepare(spec, code, self.workshop)
         room, spawned = await self._spawn(record, spec, prepared)
         executor = Executor(
             room,
             spawned,
-            listener,
+            masking(listener, secrets.masks()),
             worker=record.name,
             version=version,
             per_executor=spec.concurrency.per_executor,
         )
         self.alive.add(spawned.pid)
         nursery.start_soon(self._live, executor)
-        executor.load(_package(record, spec, version, prepared))
+        executor.load({**_package(record, spec, version, prepared), "secrets": secrets.frame()})
         try:
             with trio.move_on_after(spec.timeouts.start_s):
                 await executor.settled.wait()
@@ -106,7 +112,7 @@ class Launcher:
             executor.end("its start was called off")
             raise
         if executor.state is not ExecutorState.READY:
-            raise await _why_not(executor, spec.timeouts.start_s)
+            raise masked(await _why_not(executor, spec.timeouts.start_s), secrets.masks())
         executor.layers = self.isolation.complete(
             executor.layers, is_grouped=room.group is not None
         )
@@ -130,7 +136,7 @@ class Launcher:
                 request = SpawnRequest(
                     id=record.uid,
                     python=python,
-                    env=environment(spec, prepared.environment),
+                    env={**environment(spec, prepared.environment), **_own_folder(room, spec)},
                     limits={},  # the sandbox sets them: they are in its profile
                     sandbox=room.profile,
                     title=f"wm:{record.name}"[:15],
@@ -159,6 +165,14 @@ def environment(spec: WorkerSpec, engine: Mapping[str, str]) -> dict[str, str]:
     return {**base, **engine, **spec.env}
 
 
+def _own_folder(room: Room, spec: WorkerSpec) -> dict[str, str]:
+    """Give an executor without a sandbox a folder that goes with it, if secrets will lie there."""
+    if room.level != "none" or not any(secret.as_ == "file" for secret in spec.secrets):
+        return {}
+    folder = str(room.scratch.make(room.executor))
+    return {"HOME": folder, "TMPDIR": folder}
+
+
 def _package(
     record: WorkerRecord, spec: WorkerSpec, version: str, prepared: Prepared
 ) -> dict[str, Any]:
@@ -176,7 +190,7 @@ def _package(
         "startToCloseS": spec.timeouts.start_to_close_s,
         "maxAttempts": spec.retry.maximum_attempts,
         "maxOutputs": spec.outputs.max_per_task,
-        "maxOutputBytes": OUTPUT_BYTES_PER_TASK,
+        "maxOutputBytes": MAX_TASK_BYTES,
         "logLimitBytes": LOG_BYTES_PER_ATTEMPT,
         "config": {},
     }

@@ -45,6 +45,9 @@ def look_at(keeper: Keeper, executor: Executor) -> None:
         return
     now = trio.current_time()
     spec = keeper.record.spec
+    if executor.is_stalled(now):
+        executor.protocol_error("it began a frame and does not go on with it")
+        return
     _ping(keeper, executor, now)
     has_children = spec.isolation.subprocess == "allow"
     executor.memory_bytes = memory_bytes(executor.pid, with_tree=has_children)

@@ -6,7 +6,7 @@ workers; what no grant names is refused. Administrators (the root token, the Uni
 
 import re
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -21,7 +21,7 @@ _SECRETS = re.compile(r"[A-Za-z0-9._*?-]{1,128}")
 YEAR_S = 366 * 86_400
 
 
-class Right(Enum):
+class Right(StrEnum):
     """What may be done to a worker, its versions, tasks, dead letters and logs."""
 
     READ = "READ"  # look

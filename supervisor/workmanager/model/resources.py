@@ -296,7 +296,10 @@ class LogLine(Resource):
     time: datetime
     worker: str
     executor: str
+    version: str = ""
     task: str = ""
+    trace_id: str = Field(default="", description="Of the attempt, or of what its event came with.")
+    span_id: str = ""
     stream: Literal["stdout", "stderr", "log", "supervisor"]
     level: str
     text: str

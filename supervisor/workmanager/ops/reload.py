@@ -37,6 +37,7 @@ LIVE = frozenset(
         "inbox_total_bytes",
         "log_level",
         "log_worker_lines",
+        "secrets_dir",
         "shutdown_grace_s",
     }
 )

@@ -6,6 +6,7 @@ loop burns the host for nothing (reference: supervision table, sandbox notes sec
 """
 
 import random
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -89,6 +90,44 @@ def backoff_s(policy: Restart, failures: int, rng: random.Random) -> float:
     """
     doubled = policy.backoff_initial_s * 2.0 ** min(failures - 1, MAX_DOUBLINGS)
     return min(doubled, policy.backoff_max_s) * rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def hold_out_s(policy: Restart) -> float:
+    """Return how long a lone executor must hold out after a crash loop, until others join it."""
+    return min(STABLE_S, policy.start_limit_interval_s)
+
+
+class RestartBudget:
+    """How many executors may be restarted on a host: a loop of many workers must not drown it.
+
+    The first restart of a worker after a stable minute does not count against the minute: after
+    one blow that ended all of them, a thousand workers are back as fast as *per_second* allows.
+    """
+
+    def __init__(self, per_second: int, per_minute: int) -> None:
+        self._second: deque[float] = deque(maxlen=per_second)
+        self._minute: deque[float] = deque(maxlen=per_minute)
+
+    def take(self, now: float, *, is_first: bool) -> float:
+        """Use one up at *now* (monotonic seconds).
+
+        Returns:
+            0 if it may happen now; else nothing is used up, and it is the seconds to wait.
+        """
+        wait_s = _wait_s(self._second, now, 1.0)
+        if not is_first:
+            wait_s = max(wait_s, _wait_s(self._minute, now, 60.0))
+        if wait_s > 0:
+            return wait_s
+        self._second.append(now)
+        if not is_first:
+            self._minute.append(now)
+        return 0.0
+
+
+def _wait_s(taken: deque[float], now: float, window_s: float) -> float:
+    """Return the seconds until the oldest of a full window falls out of it."""
+    return taken[0] + window_s - now if len(taken) == taken.maxlen else 0.0
 
 
 def _within(

@@ -45,7 +45,6 @@ async def resolve(
         InvalidArgumentError: It asks for secrets, which this version does not give.
     """
     engines.require(spec.engine, settings)
-    _check_secrets(spec)
     spec, content = take_code(spec)
     if content is not None:
         return spec, content
@@ -166,15 +165,6 @@ def check_same_name(record: WorkerRecord, manifest: Manifest) -> None:
         detail = f"must stay {record.name!r}; a worker cannot be renamed"
         raise InvalidArgumentError(
             f"metadata.name {detail}", faults=[Fault("metadata.name", detail)]
-        )
-
-
-def _check_secrets(spec: WorkerSpec) -> None:
-    """Refuse what would silently stay without effect."""
-    if spec.secrets:
-        detail = "this version gives no secrets to workers; remove them"
-        raise InvalidArgumentError(
-            f"spec.secrets: {detail}", faults=[Fault("spec.secrets", detail)]
         )
 
 

@@ -35,7 +35,11 @@ def _first(core: Core, keeper: Keeper) -> tuple[str, bool, str]:
         return f"the store refuses writes: {core.ledger.error}", False, "make room on the disk"
     if state is WorkerState.FAILED:
         step = f"mend it, then `workmanager worker start {name}` or apply a new version"
-        return f"it was given up: {keeper.why}", False, step
+        again = ""
+        if keeper.trial.due_at is not None:
+            in_s = max(0.0, keeper.trial.due_at - trio.current_time())
+            again = f"; one executor is tried in {in_s:.0f} s"
+        return f"it was given up: {keeper.why}{again}", False, step
     if state is WorkerState.BACKOFF:
         in_s = max(0.0, (keeper.retry_at or 0.0) - trio.current_time())
         text = f"it waits {in_s:.1f} s before its next start, because {keeper.why}"

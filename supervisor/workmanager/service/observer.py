@@ -15,10 +15,11 @@ import trio
 from workmanager.model.states import ExecutorState
 from workmanager.service import views
 from workmanager.service.task_notes import TaskNotes
-from workmanager.telemetry.watch import ADDED, DELETED, MODIFIED, Feed, Kind
+from workmanager.telemetry.changes import ADDED, DELETED, MODIFIED, Kind
+from workmanager.telemetry.watch import Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from workmanager.dispatch.task import Task
     from workmanager.executors.executor import Executor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from workmanager.model.resources import Executor as ExecutorView
     from workmanager.store.rows import DeadLetterRow
     from workmanager.supervisor import Supervisor
+    from workmanager.telemetry.changes import Change
 
 LINGER_S = 60.0  # changes are kept so long for a watcher who comes back
 TICK_S = 1.0  # counters of a worker are told at most so often
@@ -166,44 +168,51 @@ class Observer:
     async def _tell_workers(self) -> None:
         uids, self._workers = list(self._workers), {}
         gone, self._gone = self._gone, []
-        for done, uid in enumerate(uids):
-            keeper = self._sup.keepers.get(uid)
-            if keeper is not None and keeper.is_declared:
-                self._tell_worker(keeper)
-            if done % STEP == STEP - 1:
-                await trio.lowlevel.checkpoint()
+        for start in range(0, len(uids), STEP):
+            workers: list[Change] = []
+            executors: list[Change] = []
+            for uid in uids[start : start + STEP]:
+                keeper = self._sup.keepers.get(uid)
+                if keeper is not None and keeper.is_declared:
+                    workers += self._of_worker(keeper)
+                    executors += self._of_executors(keeper, _executors)
+            self.feed.publish(Kind.WORKERS, workers)
+            self.feed.publish(Kind.EXECUTORS, executors)
+            await trio.lowlevel.checkpoint()
         for keeper in gone:
             self._tell_gone(keeper)
 
-    def _tell_worker(self, keeper: Keeper) -> None:
+    def _of_worker(self, keeper: Keeper) -> Iterator[Change]:
         uid, name = keeper.record.uid, keeper.record.name
-        is_known = uid in self._told
+        type_ = MODIFIED if uid in self._told else ADDED
         self._told[uid] = _facts(keeper)
         if Kind.WORKERS in self._recorded:
-            view = views.worker(keeper)
-            self.feed.publish(MODIFIED if is_known else ADDED, Kind.WORKERS, name, view)
-        if Kind.EXECUTORS in self._recorded:
-            self._tell_executors(uid, name, _executors(keeper))
+            yield self.feed.change(type_, Kind.WORKERS, name, views.worker(keeper))
 
     def _tell_gone(self, keeper: Keeper) -> None:
         uid, name = keeper.record.uid, keeper.record.name
-        if Kind.EXECUTORS in self._recorded:
-            self._tell_executors(uid, name, {})
-        if self._told.pop(uid, None) is not None and Kind.WORKERS in self._recorded:
-            self.feed.publish(DELETED, Kind.WORKERS, name, views.worker(keeper))
+        self.feed.publish(Kind.EXECUTORS, list(self._of_executors(keeper, lambda _: {})))
         self._executors.pop(uid, None)
+        if self._told.pop(uid, None) is not None and Kind.WORKERS in self._recorded:
+            gone = self.feed.change(DELETED, Kind.WORKERS, name, views.worker(keeper))
+            self.feed.publish(Kind.WORKERS, [gone])
 
-    def _tell_executors(self, uid: str, name: str, now: dict[str, ExecutorView]) -> None:
-        before = self._executors.get(uid, {})
+    def _of_executors(
+        self, keeper: Keeper, look: Callable[[Keeper], dict[str, ExecutorView]]
+    ) -> Iterator[Change]:
+        if Kind.EXECUTORS not in self._recorded:
+            return
+        uid, name = keeper.record.uid, keeper.record.name
+        before, now = self._executors.get(uid, {}), look(keeper)
         for id_, view in now.items():
             if id_ not in before:
-                self.feed.publish(ADDED, Kind.EXECUTORS, name, view)
+                yield self.feed.change(ADDED, Kind.EXECUTORS, name, view)
             elif before[id_].state is not view.state:
-                self.feed.publish(MODIFIED, Kind.EXECUTORS, name, view)
+                yield self.feed.change(MODIFIED, Kind.EXECUTORS, name, view)
         for id_, view in before.items():
             if id_ not in now:
                 ended = view.model_copy(update={"state": ExecutorState.EXITED, "in_flight": 0})
-                self.feed.publish(DELETED, Kind.EXECUTORS, name, ended)
+                yield self.feed.change(DELETED, Kind.EXECUTORS, name, ended)
         self._executors[uid] = now
 
     async def _tell_tasks(self) -> None:
@@ -212,10 +221,12 @@ class Observer:
             self.feed.drop(Kind.TASKS, "more tasks changed at once than can be told")
             log.warning("task_watch_overrun")
         by_number = {keeper.record.no: keeper for keeper in self._sup.keepers.values()}
-        for done, told in enumerate(self._tasks.take(by_number)):
-            self.feed.publish(told.type, Kind.TASKS, told.worker, told.view)
-            if done % STEP == STEP - 1:
+        changes: list[Change] = []
+        for told in self._tasks.take(by_number):
+            changes.append(self.feed.change(told.type, Kind.TASKS, told.worker, told.view))
+            if len(changes) % STEP == 0:
                 await trio.lowlevel.checkpoint()
+        self.feed.publish(Kind.TASKS, changes)
         if self._tasks:
             self._news.set()
 
@@ -224,7 +235,9 @@ class Observer:
         for type_, row in rows:
             worker = self._sup.core.workers.get(row.worker_no)
             name = worker.name if worker is not None else ""
-            self.feed.publish(type_, Kind.DEAD_LETTERS, name, views.dead_letter_outline(name, row))
+            view = views.dead_letter_outline(name, row)
+            told = self.feed.change(type_, Kind.DEAD_LETTERS, name, view)
+            self.feed.publish(Kind.DEAD_LETTERS, [told])
             await trio.lowlevel.checkpoint()
 
     def _declared(self) -> list[Keeper]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from workmanager.service import views
 from workmanager.store.queries import HistoryEntry
-from workmanager.telemetry.watch import ADDED, MODIFIED
+from workmanager.telemetry.changes import ADDED, MODIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ from workmanager.model.states import WorkerState
 from workmanager.service import views
 from workmanager.service.base import Calls
 from workmanager.store import queries
-from workmanager.telemetry.watch import ADDED, Change, Kind
+from workmanager.telemetry.changes import ADDED, Change, Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence

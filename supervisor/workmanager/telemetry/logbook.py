@@ -15,12 +15,14 @@ import structlog
 import trio
 
 from workmanager.model.resources import LogLine
+from workmanager.telemetry.tracing import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
+    from workmanager.telemetry.tracing import Tracer
 
 LINES_KEPT = 2000  # per worker
 FOLLOWER_LINES = 1000  # that may wait for a follower; then the oldest are dropped and counted
@@ -39,6 +41,7 @@ class LogBook:
         self._next = 1
         self._followers: list[Follower] = []
         self.total = 0
+        self.tracer: Tracer | None = None
 
     def note(
         self,
@@ -50,12 +53,16 @@ class LogBook:
         text: str,
     ) -> None:
         """Keep one line and hand it to those who follow."""
+        trace_id, span_id = self._trace_of(executor, task) if executor and task else ("", "")
         line = LogLine(
             seq=self._next,
             time=datetime.now(UTC),
             worker=worker.name,
             executor=executor.id if executor else "",
+            version=executor.version if executor else "",
             task=task,
+            trace_id=trace_id,
+            span_id=span_id,
             stream=stream if stream in STREAMS else "log",
             level=level if level in _LEVELS else "INFO",
             text=text,
@@ -67,7 +74,7 @@ class LogBook:
             follower.offer(line)
         if self.is_echoed:
             emit = getattr(log, _LEVELS[line.level])
-            emit("worker_line", worker=line.worker, task=task, stream=line.stream, text=text)
+            emit("worker_line", **_facts(line))
 
     def forget(self, worker: str) -> None:
         """Drop a deleted worker's lines."""
@@ -97,6 +104,15 @@ class LogBook:
             yield follower
         finally:
             self._followers.remove(follower)
+
+    def _trace_of(self, executor: Executor, task: str) -> tuple[str, str]:
+        """Return the trace and span of an attempt, else those that its event came with."""
+        number = int(task, 16)
+        ids = self.tracer.ids_of(number) if self.tracer is not None else None
+        if ids is None:
+            held = next((t for t in executor.hand.values() if t.number == number), None)
+            ids = trace_of(held.event.attributes.get("traceparent")) if held is not None else None
+        return (f"{ids[0]:032x}", f"{ids[1]:016x}") if ids is not None else ("", "")
 
     def _of(self, worker: str | None) -> Iterable[LogLine]:
         if worker is not None:
@@ -142,3 +158,18 @@ class Follower:
         while True:
             for line in await self.take():
                 yield line
+
+
+def _facts(line: LogLine) -> dict[str, str]:
+    """What the service's own log says of a line that a worker wrote."""
+    found = {
+        "worker": line.worker,
+        "executor": line.executor,
+        "version": line.version,
+        "task": line.task,
+        "trace_id": line.trace_id,
+        "span_id": line.span_id,
+        "stream": line.stream,
+        "text": line.text,
+    }
+    return {name: value for name, value in found.items() if value or name == "text"}

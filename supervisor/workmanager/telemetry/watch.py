@@ -1,11 +1,10 @@
 """Changes and those who watch them: numbered once, shared by all, bounded for each.
 
-A change is encoded once, whoever reads it. The last ones of each kind are kept for as long as the
-kind is recorded, so that a stream that was cut goes on after its token; a token that reaches
-further back is refused, and its owner lists again. A watcher that does not keep up is cut off:
-nobody waits for a reader, and no reader's backlog grows without bound.
-
-    token = <start of this service> "-" <number of the change>
+A change is encoded once, whoever reads it, and what is handed to watchers who asked for the same is
+one batch for all of them. The last changes of each kind are kept for as long as the kind is
+recorded, so that a stream that was cut goes on after its token; a token that reaches further back
+is refused, and its owner lists again. A watcher that does not keep up is cut off: nobody waits for
+a reader, and no reader's backlog grows without bound.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 from heapq import merge
 from typing import TYPE_CHECKING
 
 import trio
 
 from workmanager.errors import Reason, ResumeTokenError, SlowReaderError, WorkManagerError
+from workmanager.telemetry.changes import BOOKMARK, Batch, Change, Kind, in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -30,65 +29,13 @@ KEPT_CHANGES = 4096  # per kind
 KEPT_BYTES = 8 * 2**20  # per kind, of JSON
 BACKLOG_CHANGES = 8192  # of one watcher
 BACKLOG_BYTES = 16 * 2**20
-BATCH_BYTES = 256 * 1024  # handed to a watcher at once; far below gRPC's 4 MiB for a message
 MAX_WATCHERS = 2000
 PACE_PER_WATCHER_S = 0.002  # between two rounds: 500 messages a second, however many watch
 PACE_MIN_S = 0.02
 PACE_MAX_S = 1.0
 
 
-class Kind(Enum):
-    """What can be watched: the word of a call, and the word (and field) of a change."""
-
-    WORKERS = ("workers", "worker")
-    EXECUTORS = ("executors", "executor")
-    TASKS = ("tasks", "task")
-    DEAD_LETTERS = ("deadLetters", "deadLetter")
-
-    @property
-    def plural(self) -> str:
-        """How a call asks for it."""
-        return self.value[0]
-
-    @property
-    def field(self) -> str:
-        """How a change names it."""
-        return self.value[1]
-
-
-ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
-
-
-@dataclass(slots=True, eq=False)
-class Change:
-    """One change, as it goes out.
-
-    Attributes:
-        seq: Its number; 0 for what a list begins with.
-        token: Goes on after it; empty where a list is not told to its end yet.
-        worker: The worker it is about, by which watchers filter.
-        json: The change in the form of REST.
-        encoded: The same in another form, made by whoever needs it first.
-    """
-
-    seq: int
-    type: str
-    kind: Kind | None
-    token: str
-    worker: str = ""
-    resource: BaseModel | None = None
-    json: bytes = b""
-    encoded: bytes | None = None
-
-    def __post_init__(self) -> None:
-        """Encode it; everything of it but the resource is plain ASCII."""
-        kind = self.kind.field if self.kind is not None else ""
-        head = f'{{"type":"{self.type}","kind":"{kind}","resumeToken":"{self.token}"'
-        if self.resource is None:
-            self.json = f"{head}}}".encode()
-            return
-        body = self.resource.model_dump_json(by_alias=True)
-        self.json = f'{head},"{kind}":{body}}}'.encode()
+_Wish = tuple[frozenset[Kind], str]
 
 
 @dataclass(slots=True)
@@ -118,7 +65,8 @@ class Feed:
         self._start = secrets.token_hex(4)
         self._seq = 0
         self._records: dict[Kind, _Record] = {}
-        self._watchers: set[Watcher] = set()
+        self._watchers: dict[_Wish, set[Watcher]] = {}
+        self._count = 0
         self.dropped = 0  # watchers that were cut off
 
     @property
@@ -129,7 +77,7 @@ class Feed:
     @property
     def pace_s(self) -> float:
         """Seconds to leave between two rounds of changes, so that many watchers cost no more."""
-        return min(PACE_MAX_S, max(PACE_MIN_S, PACE_PER_WATCHER_S * len(self._watchers)))
+        return min(PACE_MAX_S, max(PACE_MIN_S, PACE_PER_WATCHER_S * self._count))
 
     def record(self, kind: Kind) -> None:
         """Keep the changes of *kind* from now on."""
@@ -141,16 +89,24 @@ class Feed:
 
     def watches(self, kind: Kind) -> bool:
         """Tell whether somebody watches *kind*."""
-        return any(kind in watcher.kinds for watcher in self._watchers)
+        return any(kind in kinds for kinds, _ in self._watchers)
 
-    def publish(self, type_: str, kind: Kind, worker: str, resource: BaseModel) -> None:
-        """Number a change, keep it, and hand it to those who watch."""
+    def change(self, type_: str, kind: Kind, worker: str, resource: BaseModel) -> Change:
+        """Make the next change; it is told by `publish`."""
         self._seq += 1
-        change = Change(self._seq, type_, kind, self.token, worker, resource)
+        return Change(self._seq, type_, kind, self.token, worker, resource)
+
+    def publish(self, kind: Kind, changes: Sequence[Change]) -> None:
+        """Keep changes of one *kind*, and hand them to those who watch it."""
         if kind in self._records:
-            self._records[kind].add(change)
-        for watcher in tuple(self._watchers):
-            watcher.offer(change)
+            for change in changes:
+                self._records[kind].add(change)
+        for (kinds, worker), watchers in list(self._watchers.items()):
+            if kind in kinds:
+                wanted = (c for c in changes if c.worker == worker) if worker else changes
+                for batch in in_batches(wanted):
+                    for watcher in tuple(watchers):
+                        watcher.offer(batch)
 
     def bookmark(self) -> Change:
         """Make a change that says nothing but how far the watcher is."""
@@ -167,28 +123,36 @@ class Feed:
             ResumeTokenError: What has happened since is not known any more.
             WorkManagerError: Too many watch already (QUOTA_EXCEEDED).
         """
-        if len(self._watchers) >= MAX_WATCHERS:
+        if self._count >= MAX_WATCHERS:
             raise WorkManagerError(f"{MAX_WATCHERS} watch already", reason=Reason.QUOTA_EXCEEDED)
-        watcher = Watcher(self, frozenset(kinds), worker)
+        watcher = Watcher(self, (frozenset(kinds), worker))
         if after:
             seq = self._read(after, kinds)
             records = (self._records[kind].after(seq) for kind in kinds)
-            for change in merge(*records, key=lambda change: change.seq):
-                watcher.offer(change)
-        self._watchers.add(watcher)
+            missed = merge(*records, key=lambda change: change.seq)
+            for batch in in_batches(c for c in missed if not worker or c.worker == worker):
+                watcher.offer(batch)
+        self._watchers.setdefault(watcher.wish, set()).add(watcher)
+        self._count += 1
         return watcher
 
     def drop(self, kind: Kind, why: str) -> None:
         """Cut off everybody who watches *kind*: its changes cannot be told completely."""
-        for watcher in tuple(self._watchers):
-            if kind in watcher.kinds:
-                watcher.drop(why)
+        for (kinds, _), watchers in list(self._watchers.items()):
+            if kind in kinds:
+                for watcher in tuple(watchers):
+                    watcher.drop(why)
         if kind in self._records:
             self._records[kind] = _Record(self._seq)
 
     def discard(self, watcher: Watcher) -> None:
-        """Forget a watcher."""
-        self._watchers.discard(watcher)
+        """Forget a watcher; forgotten twice it is once."""
+        mates = self._watchers.get(watcher.wish, set())
+        if watcher in mates:
+            mates.remove(watcher)
+            self._count -= 1
+            if not mates:
+                del self._watchers[watcher.wish]
 
     def _read(self, token: str, kinds: Iterable[Kind]) -> int:
         start, _, number = token.partition("-")
@@ -205,27 +169,27 @@ class Watcher:
     """One who watches: what waits for it, up to a bound.
 
     Attributes:
+        wish: What it asked for: kinds, and a worker's name or "" for all.
         dropped: Set once it was cut off.
     """
 
-    def __init__(self, feed: Feed, kinds: frozenset[Kind], worker: str) -> None:
-        self.kinds = kinds
+    def __init__(self, feed: Feed, wish: _Wish) -> None:
+        self.wish = wish
         self.dropped = trio.Event()
         self._feed = feed
-        self._worker = worker
-        self._waiting: deque[Change] = deque()
+        self._waiting: deque[Batch] = deque()
+        self._count = 0
         self._size_bytes = 0
         self._arrived = trio.Event()
         self._why = ""
 
-    def offer(self, change: Change) -> None:
-        """Take *change* if it is wanted; a backlog beyond its bound cuts the watcher off."""
-        if change.kind not in self.kinds or (self._worker and change.worker != self._worker):
-            return
-        self._waiting.append(change)
-        self._size_bytes += len(change.json)
-        if len(self._waiting) > BACKLOG_CHANGES or self._size_bytes > BACKLOG_BYTES:
-            self.drop(f"{len(self._waiting)} changes waited to be read")
+    def offer(self, batch: Batch) -> None:
+        """Take *batch*; a backlog beyond its bound cuts the watcher off."""
+        self._waiting.append(batch)
+        self._count += len(batch)
+        self._size_bytes += batch.size_bytes
+        if self._count > BACKLOG_CHANGES or self._size_bytes > BACKLOG_BYTES:
+            self.drop(f"{self._count} changes waited to be read")
         self._arrived.set()
 
     def drop(self, why: str) -> None:
@@ -245,7 +209,7 @@ class Watcher:
             raise SlowReaderError(f"cut off: {self._why}; list again, or watch one worker only")
 
     async def take(self) -> Sequence[Change]:
-        """Wait for changes and take those that came, as many as go into one message.
+        """Wait for changes and take the oldest batch of them.
 
         Raises:
             SlowReaderError: It was cut off.
@@ -255,13 +219,9 @@ class Watcher:
             self._arrived = trio.Event()
             await self._arrived.wait()
         self.check()
-        batch: list[Change] = []
-        size_bytes = 0
-        while self._waiting and size_bytes < BATCH_BYTES:
-            change = self._waiting.popleft()
-            size_bytes += len(change.json)
-            batch.append(change)
-        self._size_bytes -= size_bytes
+        batch = self._waiting.popleft()
+        self._count -= len(batch)
+        self._size_bytes -= batch.size_bytes
         return batch
 
     def bookmark(self) -> Change:

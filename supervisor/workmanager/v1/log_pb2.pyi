@@ -31,6 +31,9 @@ class LogLine(_message.Message):
     STREAM_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    SPAN_ID_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Its number, rising over all workers; resumes a tail."""
     worker: _builtins.str
@@ -45,6 +48,12 @@ class LogLine(_message.Message):
     """One of: DEBUG, INFO, WARNING, ERROR."""
     text: _builtins.str
     """The line."""
+    version: _builtins.str
+    """The version that the executor runs; empty where the service speaks."""
+    trace_id: _builtins.str
+    """The trace of the attempt, or of what its event came with; empty for none."""
+    span_id: _builtins.str
+    """The span, likewise."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -60,10 +69,13 @@ class LogLine(_message.Message):
         stream: _builtins.str = ...,
         level: _builtins.str = ...,
         text: _builtins.str = ...,
+        version: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
+        span_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "level", b"level", "seq", b"seq", "stream", b"stream", "task", b"task", "text", b"text", "time", b"time", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "level", b"level", "seq", b"seq", "span_id", b"span_id", "stream", b"stream", "task", b"task", "text", b"text", "time", b"time", "trace_id", b"trace_id", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

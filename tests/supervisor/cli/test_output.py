@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from workmanager.cli.columns import COLUMNS, cells
 from workmanager.cli.output import emit, emit_all, emit_streamed
 from workmanager.cli.settings import Settings
+from workmanager.model import access as a
 from workmanager.model import resources as r
 from workmanager.model.spec import WorkerSpec
 
@@ -120,6 +121,31 @@ SAMPLES = {
     ),
     "publish": r.PublishResult(topic="orders", accepted=2, duplicates=1, deliveries=4),
     "invoke": r.InvokeResult(task="1f", status="FAILED", duration_s=1.5, error=ERROR),
+    "application": a.Application(
+        name="shop",
+        description="the shop",
+        grants=[a.Grant(workers=["shop-*"], rights=["READ"], secrets=["shop.*"])],
+        keys=2,
+        created_at=THEN,
+        updated_at=THEN,
+    ),
+    "access-key": a.AccessKey(
+        id="0123456789ab",
+        application="shop",
+        description="pipeline",
+        created_at=THEN,
+        expires_at=THEN,
+        last_used_at=THEN,
+    ),
+    "audit": a.AuditEntry(
+        id=1,
+        time=THEN,
+        principal="uid:0",
+        action="stop_worker",
+        target="a",
+        outcome="refused",
+        reason="PERMISSION_DENIED",
+    ),
     "count": r.RedriveResult(count=3),
     "change": r.FieldChange(path="spec.retry", old=1, new=2),
 }

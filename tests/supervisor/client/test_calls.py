@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from workmanager.api.protocol import EventCalls, PlantCalls, WorkerCalls
+from workmanager.api.protocol import AccessCalls, EventCalls, PlantCalls, WorkerCalls
 from workmanager.client import AsyncWorkManagerClient, ProblemError, WorkManagerClient
 from workmanager.client.call import Call, Method
 from workmanager.client.calls import Calls
@@ -45,7 +45,7 @@ def make(method):
 
 
 def of_service():
-    protocols = (WorkerCalls, EventCalls, PlantCalls)
+    protocols = (WorkerCalls, EventCalls, PlantCalls, AccessCalls)
     return {name for each in protocols for name in vars(each) if not name.startswith("_")}
 
 

@@ -1,10 +1,19 @@
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workmanager.model.spec import Restart
-from workmanager.policy.restart import Action, End, RestartState, after_end, backoff_s
+from workmanager.policy.restart import (
+    Action,
+    End,
+    RestartBudget,
+    RestartState,
+    after_end,
+    backoff_s,
+    hold_out_s,
+)
 
 
 def run(ends, **fields):
@@ -87,3 +96,35 @@ def test_what_is_remembered_is_bounded_and_delays_are_sane(steps, burst):
         recent = [at for at, _ in state.ends if now - at < policy.start_limit_interval_s]
         if decision.action is Action.FAIL:
             assert len(recent) >= burst > 0
+
+
+def test_budget_bounds_restarts_of_a_host_within_a_second():
+    budget = RestartBudget(3, 100)
+    assert [budget.take(now, is_first=False) for now in (0.0, 0.1, 0.2)] == [0, 0, 0]
+    assert budget.take(0.4, is_first=False) == pytest.approx(0.6)
+    assert budget.take(0.9, is_first=True) == pytest.approx(0.1)
+    assert budget.take(1.0, is_first=False) == 0
+    assert budget.take(1.05, is_first=False) == pytest.approx(0.05)
+
+
+def test_budget_of_a_minute_is_for_loops_only():
+    budget = RestartBudget(100, 2)
+    assert [budget.take(now, is_first=False) for now in (0.0, 1.0)] == [0, 0]
+    assert budget.take(10.0, is_first=False) == pytest.approx(50)
+    assert budget.take(10.0, is_first=True) == 0
+    assert budget.take(60.0, is_first=False) == 0
+    assert budget.take(60.5, is_first=False) == pytest.approx(0.5)
+
+
+@given(st.lists(st.floats(0, 300), min_size=1, max_size=200))
+def test_budget_is_never_exceeded_in_any_window(times):
+    budget = RestartBudget(5, 20)
+    granted = [now for now in sorted(times) if budget.take(now, is_first=False) <= 0]
+    for now in granted:
+        assert sum(now - 1 < other <= now for other in granted) <= 5
+        assert sum(now - 60 < other <= now for other in granted) <= 20
+
+
+def test_lone_executor_holds_out_a_minute_at_most():
+    assert hold_out_s(Restart()) == 60
+    assert hold_out_s(Restart(start_limit_interval_s=5)) == 5

@@ -7,8 +7,9 @@ import trio
 from pydantic import BaseModel
 
 from workmanager.errors import Reason, ResumeTokenError, SlowReaderError, WorkManagerError
-from workmanager.telemetry import watch
-from workmanager.telemetry.watch import ADDED, BOOKMARK, MODIFIED, Feed, Kind
+from workmanager.telemetry import changes, watch
+from workmanager.telemetry.changes import ADDED, BOOKMARK, MODIFIED, Kind
+from workmanager.telemetry.watch import Feed
 
 WORKERS, TASKS = Kind.WORKERS, Kind.TASKS
 
@@ -26,12 +27,22 @@ def feed():
     return made
 
 
-def say(feed, name, *, kind=WORKERS, worker="w", text=""):
-    feed.publish(MODIFIED, kind, worker, Thing(name=name, text=text))
+def say(feed, *names_, kind=WORKERS, worker="w", text=""):
+    things = [Thing(name=name, text=text) for name in names_]
+    feed.publish(kind, [feed.change(MODIFIED, kind, worker, thing) for thing in things])
 
 
-def names(changes):
-    return [change.resource.name for change in changes]
+async def take_all(watcher, count):
+    """Take batches until there are *count* changes."""
+    taken = []
+    with trio.fail_after(5):
+        while len(taken) < count:
+            taken += await watcher.take()
+    return taken
+
+
+def names(taken):
+    return [change.resource.name for change in taken]
 
 
 async def test_a_watcher_gets_what_it_asked_for_in_order(feed):
@@ -40,15 +51,16 @@ async def test_a_watcher_gets_what_it_asked_for_in_order(feed):
     say(feed, "2", worker="b")
     say(feed, "3", worker="a", kind=TASKS)
     say(feed, "4", worker="a")
-    assert names(await mine.take()) == ["1", "4"]
-    assert names(await all_.take()) == ["1", "2", "3", "4"]
+    assert names(await take_all(mine, 2)) == ["1", "4"]
+    assert names(await take_all(all_, 4)) == ["1", "2", "3", "4"]
 
 
 async def test_a_change_is_made_once_for_all_and_reads_like_rest(feed):
     first, second = feed.watch([WORKERS]), feed.watch([WORKERS])
-    feed.publish(ADDED, WORKERS, "w", Thing(name="n"))
-    (one,), (same,) = await first.take(), await second.take()
-    assert one is same
+    feed.publish(WORKERS, [feed.change(ADDED, WORKERS, "w", Thing(name="n"))])
+    batch = await first.take()
+    assert batch is await second.take()
+    (one,) = batch
     assert json.loads(one.json) == {
         "type": "ADDED",
         "kind": "worker",
@@ -79,7 +91,7 @@ async def test_a_token_resumes_after_its_change(feed):
     say(feed, "2")
     again = feed.watch([WORKERS, TASKS], after=seen.token)
     say(feed, "3")
-    assert names(await again.take()) == ["task", "2", "3"]
+    assert names(await take_all(again, 3)) == ["task", "2", "3"]
 
 
 async def test_a_bookmark_resumes_where_it_stands(feed):
@@ -142,8 +154,7 @@ def test_what_is_kept_is_bounded_in_bytes(feed, monkeypatch):
 async def test_a_watcher_with_too_long_a_backlog_is_cut_off_and_others_are_not(feed, monkeypatch):
     monkeypatch.setattr(watch, "BACKLOG_CHANGES", 5)
     slow, fast = feed.watch([WORKERS]), feed.watch([TASKS])
-    for number in range(6):
-        say(feed, str(number))
+    say(feed, *map(str, range(6)))
     say(feed, "t", kind=TASKS)
     assert slow.dropped.is_set()
     assert feed.dropped == 1
@@ -161,10 +172,9 @@ async def test_a_backlog_is_bounded_in_bytes_too(feed, monkeypatch):
 
 
 async def test_a_batch_is_bounded_in_bytes(feed, monkeypatch):
-    monkeypatch.setattr(watch, "BATCH_BYTES", 2500)
+    monkeypatch.setattr(changes, "BATCH_BYTES", 2500)
     watcher = feed.watch([WORKERS])
-    for number in range(5):
-        say(feed, str(number), text="x" * 1000)
+    say(feed, *map(str, range(5)), text="x" * 1000)
     assert [names(await watcher.take()) for _ in range(2)] == [["0", "1", "2"], ["3", "4"]]
 
 

@@ -6,7 +6,6 @@ that reads nothing, so that strangers cannot fill memory with requests.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     MethodHandler = grpc.RpcMethodHandler[bytes, bytes]
 
 ENVELOPE_BYTES = 8192  # of a message around what its limit is about
-REFUSAL_S = 5.0  # to tell a client who does not read why its stream has ended
 
 log = structlog.get_logger(__name__)
 
@@ -125,8 +123,7 @@ class _Call:
             await context.send_initial_metadata(())  # it is open, though nothing may come for long
             await self._house.streams.call(lambda: work(self._service(), outlet))
         except Exception as error:  # noqa: BLE001 - the border of a call
-            async with asyncio.timeout(REFUSAL_S):
-                await _refuse(context, error, self._rpc.name)
+            await _refuse(context, error, self._rpc.name)  # waits for a client who does not read
 
     async def _keyed(
         self, key: str, raw: bytes, work: Callable[[Service], Awaitable[object]]

@@ -18,6 +18,7 @@ from workmanager.api.grpc.bridge import Bridge
 from workmanager.api.grpc.handlers import House
 from workmanager.api.grpc.idempotency import KeyedAnswers
 from workmanager.api.grpc.thread import GrpcThread
+from workmanager.api.listeners import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -70,11 +71,20 @@ async def serve_grpc(
         )
         async with _running(GrpcThread(house, options), options.grace_s) as thread:
             task_status.started(thread.urls)
-            await shutdown.wait()
+            async with trio.open_nursery() as watching:
+                watching.start_soon(_raise_when_ended, thread)
+                await shutdown.wait()
+                watching.cancel_scope.cancel()
             thread.stop()
             streams.cancel_scope.cancel()
         streams.cancel_scope.cancel()
         calls.cancel_scope.cancel()
+
+
+async def _raise_when_ended(thread: GrpcThread) -> None:
+    """Let the service fail with its gRPC, so that whoever runs it starts it again."""
+    await thread.has_ended.wait()
+    raise thread.error or ServerError("the gRPC server ended by itself; the log has the cause")
 
 
 @asynccontextmanager

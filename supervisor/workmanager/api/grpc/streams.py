@@ -9,6 +9,7 @@ and the encoding of such a list is the encodings of its items one after another.
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,11 @@ from workmanager.api.grpc import tasks, workers
 from workmanager.api.grpc.convert import from_json, to_message
 from workmanager.api.grpc.versions import MAX_TAIL, tail_of
 from workmanager.errors import SlowReaderError
+from workmanager.telemetry.changes import Batch
 from workmanager.v1 import log_pb2, task_service_pb2, watch_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from google.protobuf.message import Message
 
@@ -30,13 +32,15 @@ if TYPE_CHECKING:
     from workmanager.api.grpc.rpc import Stream
     from workmanager.api.protocol import Service, Watch
     from workmanager.model.resources import LogLine
-    from workmanager.telemetry.watch import Change
+    from workmanager.telemetry.changes import Change
 
 
 ITEM_TAG = b"\x0a"  # field 1, length-delimited
 LINES_PER_MESSAGE = 1000
 LINES_CACHED = 4096
-TAIL_PACE_S = 0.02  # between two messages of a tail: a flood costs no more than 50 a second
+PACE_PER_TAIL_S = 0.005  # between two messages of a tail: 200 a second, however many follow
+PACE_MIN_S = 0.02
+PACE_MAX_S = 0.5  # a follower's queue holds what a busy host writes meanwhile
 FAREWELL_S = 1.0  # for the message under way when a stream is cut off
 
 log = structlog.get_logger(__name__)
@@ -90,7 +94,12 @@ async def _end_when_dropped(watch: Watch, scope: trio.CancelScope) -> None:
 
 
 def _encode_changes(changes: Sequence[Change]) -> bytes:
-    return b"".join(change.encoded or _encode_change(change) for change in changes)
+    """Encode a message; one that many streams send is encoded for the first of them."""
+    if not isinstance(changes, Batch):
+        return b"".join(change.encoded or _encode_change(change) for change in changes)
+    if changes.encoded is None:
+        changes.encoded = b"".join(change.encoded or _encode_change(change) for change in changes)
+    return changes.encoded
 
 
 def _encode_change(change: Change) -> bytes:
@@ -111,10 +120,33 @@ async def _tail(
     kept = await service.logs(worker, since_seq=since_seq, tail=tail)
     last = kept[-1].seq if kept else since_seq
     async with service.tail_logs(worker, since_seq=last) as lines:
-        await _send_lines(outlet, kept)
-        while True:
-            await _send_lines(outlet, await lines.take())
-            await trio.sleep(TAIL_PACE_S)
+        with _tails.one_more():
+            await _send_lines(outlet, kept)
+            while True:
+                await _send_lines(outlet, await lines.take())
+                await trio.sleep(_tails.pace_s)
+
+
+class _Tails:
+    """How many follow: the more they are, the more lines go into each message."""
+
+    def __init__(self) -> None:
+        self._open = 0
+
+    @property
+    def pace_s(self) -> float:
+        return min(PACE_MAX_S, max(PACE_MIN_S, PACE_PER_TAIL_S * self._open))
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
+_tails = _Tails()
 
 
 async def _send_lines(outlet: Outlet, lines: Sequence[LogLine]) -> None:

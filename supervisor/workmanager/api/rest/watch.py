@@ -24,6 +24,7 @@ from workmanager.api.rest.sockets import push
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
 from workmanager.errors import SlowReaderError, WorkManagerError
 from workmanager.model.resources import Change
+from workmanager.telemetry.changes import Batch
 
 PATH = "/v1/watch"
 QUERY = frozenset({"kinds", "worker", "resumeToken"})
@@ -105,6 +106,8 @@ async def _watch_as_asked(service: Service, query: QueryParams) -> AsyncIterator
 
 async def _message(watch: Watch) -> str:
     changes = await watch.take()
+    if isinstance(changes, Batch):  # many streams send it
+        return f'{{"changes":[{changes.json.decode()}]}}'
     return f'{{"changes":[{",".join(change.json.decode() for change in changes)}]}}'
 
 

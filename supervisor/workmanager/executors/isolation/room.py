@@ -79,5 +79,5 @@ class Room:
             if self.group.is_populated():
                 log.error("executor_unkillable", executor=self.executor, place="cgroup")
             self.group.remove()
-        if self.level == "basic":
+        if self.level in ("basic", "none"):
             self.scratch.drop(self.executor)
