@@ -141,8 +141,8 @@ async def test_redirects_are_bounded(server):
     ("location", "match"),
     [
         ("http://169.254.169.254/latest/meta-data", "metadata"),
-        ("http://[fe80::1]/", "serves no code"),
-        ("http://0.0.0.0/", "serves no code"),
+        ("http://[fe80::1]/", "serves nobody"),
+        ("http://0.0.0.0/", "serves nobody"),
         ("file:///etc/passwd", "not an http or https URL"),
         ("gopher://host/", "not an http or https URL"),
         ("http://user:secret@host/", "credentials"),
