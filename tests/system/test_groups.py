@@ -226,3 +226,13 @@ def test_swap_and_crash_inside_a_group_keep_its_promise(lab):
     assert most_at_once(records) == 1
     letters = first.dead_letters() + second.dead_letters()
     assert [letter["event"]["data"] for letter in letters] == ["bad"]
+
+
+def test_a_lock_across_hosts_is_refused_where_nothing_can_hold_it(lab):
+    group = {"name": lab.name("g"), "scope": "cluster"}
+    refused = lab.client.post("/v1/workers", lab.manifest("a", span(0), group=group), expect=400)
+    assert [fault["pointer"] for fault in refused["errors"]] == ["spec.group.scope"]
+    worker = lab.worker("b", span(0), group=lab.name("g"))
+    refused = worker.apply(span(0), group=group, expect=400)
+    assert "embedded" in refused["detail"]
+    assert worker.get()["spec"]["group"]["scope"] == "auto"

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from workmanager.engines import registry as engines
 from workmanager.engines.fetch import FetchOptions, fetch_code
-from workmanager.errors import CodeError, ConflictError, Fault, InvalidArgumentError, Reason
+from workmanager.errors import (
+    CodeError,
+    ConflictError,
+    Fault,
+    InvalidArgumentError,
+    ManifestError,
+    Reason,
+)
 from workmanager.lifecycle.record import WorkerRecord
 from workmanager.model.code import put_code, take_code
 from workmanager.model.states import VersionState
@@ -42,9 +49,10 @@ async def resolve(
 
     Raises:
         CodeError: It cannot be fetched, its digest differs, or nobody knows it.
-        InvalidArgumentError: It asks for secrets, which this version does not give.
+        ManifestError: It asks for a lock that reaches further than this service does.
     """
     engines.require(spec.engine, settings)
+    _check_scope(spec)
     spec, content = take_code(spec)
     if content is not None:
         return spec, content
@@ -165,6 +173,18 @@ def check_same_name(record: WorkerRecord, manifest: Manifest) -> None:
         detail = f"must stay {record.name!r}; a worker cannot be renamed"
         raise InvalidArgumentError(
             f"metadata.name {detail}", faults=[Fault("metadata.name", detail)]
+        )
+
+
+def _check_scope(spec: WorkerSpec) -> None:
+    """Refuse a group that excludes across hosts where nothing could hold its lock."""
+    if spec.group is not None and spec.group.scope == "cluster":
+        detail = (
+            "'cluster' excludes across hosts by the lock of a Dapr sidecar; the embedded backend"
+            " has none: use 'auto' or 'host', or serve with the Dapr backend"
+        )
+        raise ManifestError(
+            f"spec.group.scope: {detail}", faults=[Fault("spec.group.scope", detail)]
         )
 
 
