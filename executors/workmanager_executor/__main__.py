@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     if needs_seal:
         importlib.import_module(PACKAGE + ".sandbox").seal()
     elif fork_hooks is None and os.getpid() == 1:  # another interpreter in a sandbox of its own
-        importlib.import_module(PACKAGE + ".sandbox.sigterm").end_on_sigterm()
+        importlib.import_module(PACKAGE + ".sandbox.signals").end_on_signals()
     sys.path += [folder for folder in packages.split(os.pathsep) if folder]
     module = importlib.import_module(f"{PACKAGE}.{MODULES[role]}")
     if fork_hooks is None:

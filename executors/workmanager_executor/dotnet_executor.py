@@ -18,7 +18,7 @@ from workmanager_executor.frames import MAX_FRAME_BYTES, encode
 from workmanager_executor.job import ProtocolError
 from workmanager_executor.packing import pack, unpack
 from workmanager_executor.process import CONTROL_FD, EVENTS_FD
-from workmanager_executor.sandbox import end_on_sigterm
+from workmanager_executor.sandbox import end_on_signals
 from workmanager_executor.secrets import take_secrets
 from workmanager_executor.writer import write_all
 
@@ -91,7 +91,7 @@ def _run_worker(job: Dict[str, object]) -> int:
         write_all(EVENTS_FD, encode(_refused("ENGINE_UNAVAILABLE", str(error))))
         return EXIT_REFUSED
     # CoreCLR has put handlers of its own in place; SIGTERM has to end even a loop in user code.
-    end_on_sigterm()
+    end_on_signals()
     body = pack(job)
     job.clear()  # the code is the bridge's now
     is_ready, answer = runtime.load(body)

@@ -229,6 +229,10 @@ def test_retry_after_nonretryable_and_drop(lab):
     [letter] = worker.dead_letters()
     assert letter["reason"] == "NON_RETRYABLE"
     assert letter["error"]["message"] == "broken for good"
+    lab.publish("in", [event("drop", id="last")])
+    worker.until_idle()
+    facts = lab.client.get(f"{worker.path}:explain")["facts"]
+    assert facts["lastError"] == worker.status()["lastError"] == "NonRetryable: broken for good"
 
 
 def test_invoke_tells_what_the_handler_raised(lab):

@@ -16,7 +16,7 @@ from .errors import SandboxError
 from .prepared import Prepared, prepare
 from .profile import LEVELS
 from .records import LAYERS, Record
-from .sigterm import end_on_sigterm
+from .signals import end_on_signals
 
 __all__ = [
     "LAYERS",
@@ -24,7 +24,7 @@ __all__ = [
     "Prepared",
     "Record",
     "SandboxError",
-    "end_on_sigterm",
+    "end_on_signals",
     "prepare",
     "seal",
     "separate",

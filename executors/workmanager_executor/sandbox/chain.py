@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, List, Sequence
 from . import namespaces, outlook, seccomp, syscalls
 from .errors import SandboxError
 from .records import ACTIVE, DEGRADED
-from .sigterm import end_on_sigterm
+from .signals import end_on_signals
 from .steps import OPENED_FD, PARENT_FD, run
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def settle(prepared: Prepared, departure_fd: int) -> List[Record]:
     run(prepared.lock_steps)
     os.close(PARENT_FD)
     if prepared.profile.has_namespaces:
-        end_on_sigterm()
+        end_on_signals()
     return prepared.ledger.records()
 
 
@@ -98,7 +98,7 @@ def seal() -> None:
         SandboxError: The kernel refuses.
     """
     run([seccomp.seal_step()])
-    end_on_sigterm()  # which the step into the interpreter undid
+    end_on_signals()  # which the step into the interpreter undid
 
 
 def _use_scratch(path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Dict
 
-from .bpf import ANY_BIT, EQUAL, PASS, Branch, Node, argument, one_of, refuse
+from .bpf import ANY_BIT, EQUAL, KILL_PROCESS, PASS, Branch, Node, Verdict, argument, one_of, refuse
 
 _FORBIDDEN = refuse(errno.EPERM)
 
@@ -24,6 +24,7 @@ _PRCTL_FORBIDDEN = (
 _PID_FIRST = "kill rt_sigqueueinfo rt_tgsigqueueinfo tgkill"
 _SCHEDULING = "prlimit64 sched_setaffinity sched_setattr sched_setparam sched_setscheduler"
 _WHO_SECOND = "ioprio_set setpriority"  # (which, who): who = 0 is oneself only for a process
+_SIGKILL, _FIRST = 9, 1
 _PRIO_PROCESS = {"setpriority": 0, "ioprio_set": 1}
 
 
@@ -38,7 +39,9 @@ def process_rules(
     }
     if not subprocess_allowed:
         rules.update(_no_children(exec_open=exec_open))
-    if not own_pids:
+    if own_pids:
+        rules["kill"] = _kill_of_oneself(subprocess_allowed=subprocess_allowed)
+    else:
         rules.update(_only_oneself(self_pid, signals=not subprocess_allowed))
     return rules
 
@@ -51,6 +54,17 @@ def _clone(*, subprocess_allowed: bool) -> Node:
 def _no_children(*, exec_open: bool) -> Dict[str, Node]:
     names = ["fork", "vfork"] if exec_open else ["fork", "vfork", "execve", "execveat"]
     return dict.fromkeys(names, _FORBIDDEN)
+
+
+def _kill_of_oneself(*, subprocess_allowed: bool) -> Node:
+    """SIGKILL to the first process of a pid namespace, from inside: the kernel does nothing.
+
+    A process that is alone means itself, and it ends, by SIGSYS. With others it may be one of them
+    that asks, and the filter would end that one: it is refused, which is at least said.
+    """
+    ending = _FORBIDDEN if subprocess_allowed else Verdict(KILL_PROCESS)
+    first = argument(1, Branch(EQUAL, _SIGKILL, ending, PASS))
+    return argument(0, one_of((_FIRST,), first, PASS))
 
 
 def _only_oneself(self_pid: int, *, signals: bool) -> Dict[str, Node]:

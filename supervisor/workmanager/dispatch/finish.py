@@ -71,7 +71,7 @@ def end(
     """Settle a task without success; it becomes a dead letter unless it was skipped or canceled."""
     now = time.time()
     worker.counts["skipped" if status is TaskStatus.SKIPPED else "failed"] += 1
-    if failure is not None:
+    if failure is not None and status is not TaskStatus.SKIPPED:  # a Drop is no error
         worker.last_error = f"{failure.type}: {failure.message}"[:500]
     if _is_kept(task, status):
         dead_letters.keep(core, worker, task, reason, failure, executor, now)

@@ -81,6 +81,31 @@ def process(event):
         assert executor.wait() == 42
 
 
+@pytest.mark.parametrize(
+    ("level", "how", "ending"),
+    [
+        ("basic", "os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("full", "os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGSYS),
+        ("uid", "os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGSYS),
+        ("full", "os.kill(os.getpid(), signal.SIGUSR1)", signal.SIGUSR1),
+        ("full", "signal.alarm(1); signal.pause()", signal.SIGALRM),
+    ],
+)
+def test_user_code_can_end_its_own_process(zygote, level, how, ending):
+    """The kernel would ignore most signals that the first process of a namespace sends itself."""
+    with zygote.spawn(sandbox=profile(level)) as executor:
+        executor.ready(f"import os, signal\ndef process(event): {how}")
+        executor.events.send("run", [executor.item()])
+        assert executor.wait() == ending
+
+
+def test_kill_of_the_first_process_is_refused_where_others_could_ask_for_it(zygote):
+    code = "import os\ndef process(event): os.kill(1, 9)"
+    with zygote.spawn(sandbox=profile("full", subprocess="allow")) as executor:
+        executor.ready(code)
+        assert executor.run_one()[4][0] == "PermissionError"
+
+
 @pytest.mark.parametrize("level", ["full", "uid"])
 def test_children_die_of_sigterm_as_usual(zygote, level):
     code = """

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from bpf_machine import evaluate
 
-from workmanager_executor.sandbox.bpf import ALLOW, ERRNO
+from workmanager_executor.sandbox.bpf import ALLOW, ERRNO, KILL_PROCESS
 from workmanager_executor.sandbox.numbers import numbers_of
 from workmanager_executor.sandbox.profile import parse
 from workmanager_executor.sandbox.seccomp import pid_offsets, policy_of, program_for
@@ -64,6 +64,12 @@ def test_no_clone_makes_a_namespace(answer, bit):
     for fields in ({}, {"subprocess": "allow"}):
         assert answer(fields, "clone", FORK | bit) == EPERM
         assert answer(fields, "clone", THREAD | bit) == EPERM
+
+
+def test_kill_of_oneself_ends_the_first_process_of_a_namespace(answer):
+    assert answer({}, "kill", 1, 9) == KILL_PROCESS
+    assert answer({"subprocess": "allow"}, "kill", 1, 9) == EPERM
+    assert answer({}, "kill", 1, 15) == answer({}, "kill", 7, 9) == ALLOW
 
 
 def test_no_child_becomes_the_parents(answer):
