@@ -61,6 +61,14 @@ class Settings(BaseModel):
     log_worker_lines: bool = True
     dotnet_root: Path | None = None  # default: looked for, see engines/dotnet.py
     roslyn: Path | None = None  # folder of the C# compiler; default: the SDK's
+    backend: Literal["auto", "embedded", "dapr"] = "auto"  # auto: dapr beside a sidecar
+    dapr_grpc_address: str = ""  # empty = DAPR_GRPC_ENDPOINT, else loopback at DAPR_GRPC_PORT
+    dapr_tls_ca: Path | None = None  # of the sidecar's certificate; turns TLS on
+    dapr_pubsub: Annotated[str, Field(min_length=1)] = "pubsub"  # names of components
+    dapr_state_store: Annotated[str, Field(min_length=1)] = "statestore"
+    dapr_lock_store: Annotated[str, Field(min_length=1)] = "lockstore"
+    dapr_data: Literal["exact", "inline"] = "exact"  # how JSON data is published
+    dapr_silence_s: Annotated[Duration, Field(ge=1)] = 300.0  # then a stream is opened anew
     sandbox_level: Literal["auto", "uid", "full", "basic", "none"] = "auto"
     sandbox_require: tuple[str, ...] = ()  # a level at least, layers; without them no start
     sandbox_uid_base: Annotated[int, Field(ge=1000, le=2**32 - 2**17)] = 1_900_000_000  # see docs
@@ -88,6 +96,16 @@ class Settings(BaseModel):
                 known = ", ".join((*LEVELS, *LAYERS))
                 raise ValueError(f"{word!r} is no level and no layer; those are: {known}")
         return words
+
+    @property
+    def is_dapr(self) -> bool:
+        """Whether events, definitions and leases go through a Dapr sidecar.
+
+        By itself only where `dapr run`, or Dapr's injector, has set the port of one.
+        """
+        return self.backend == "dapr" or (
+            self.backend == "auto" and bool(os.environ.get("DAPR_GRPC_PORT"))
+        )
 
     @property
     def socket_path(self) -> Path | None:

@@ -203,6 +203,27 @@ class StoreError(WorkManagerError):
     reason = Reason.STORE_UNAVAILABLE
 
 
+class SidecarError(WorkManagerError):
+    """A call to the Dapr sidecar failed; what needs it waits or is refused, and heals by itself.
+
+    Attributes:
+        code: gRPC's status, such as `UNAVAILABLE` or `ABORTED` (an etag that did not match).
+    """
+
+    reason = Reason.BROKER_UNAVAILABLE
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None = 1.0) -> None:
+        super().__init__(
+            f"the sidecar: {message}", metadata={"code": code}, retry_after_s=retry_after_s
+        )
+        self.code = code
+
+    @property
+    def is_absence(self) -> bool:
+        """Whether the sidecar was not reached, or did not answer in time."""
+        return self.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
 class StateFolderError(WorkManagerError):
     """The state folder cannot be used at all (locked, read-only, newer schema); start refused."""
 

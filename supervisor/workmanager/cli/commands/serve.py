@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     "--socket", metavar="PATH", help="Unix socket, or none.  [default: in the state folder]"
 )
 @click.option("--token-file", metavar="PATH", help="Bearer token.  [default: in the state folder]")
+@click.option(
+    "--backend",
+    type=click.Choice(("auto", "embedded", "dapr")),
+    help="Where events come from; auto is dapr under `dapr run`.",
+)
 @click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")))
 @click.option("--log-format", type=click.Choice(("auto", "json", "console")))
 @click.option("--set", "pairs", type=PAIR, multiple=True, help="Any other setting.")
