@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import yaml
 
-from workmanager.api.rest.yaml_values import load_yaml
 from workmanager.errors import InvalidArgumentError
+from workmanager.model.yaml_values import load_yaml
 
 
 def load_documents(content: bytes) -> list[object]:

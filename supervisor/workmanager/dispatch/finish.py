@@ -50,7 +50,7 @@ def complete(
         task.number, worker.no, _COMPLETED, task.attempt, task.crashes, executor.version,
         executor.id, attributes["id"], attributes["source"], attributes["type"],
         task.accepted_at, now, duration_us, len(outputs), "", "",
-        *executor.meter.bill(duration_us),
+        *executor.meter.bill(duration_us), task.event.topic,
     )  # fmt: skip
     _leave(core, worker, task, row)
     if task.waiter is not None:
@@ -82,7 +82,7 @@ def end(
         executor.version if executor else worker.version, executor.id if executor else "",
         attributes["id"], attributes["source"], attributes["type"],
         task.accepted_at, now, duration_us, 0, *error,
-        *(executor.meter.bill(duration_us) if executor else NO_BILL),
+        *(executor.meter.bill(duration_us) if executor else NO_BILL), task.event.topic,
     )  # fmt: skip
     _leave(core, worker, task, row)
     if task.waiter is not None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
+from workmanager.executors.answers import check_outcomes, read_body, read_refusal
 from workmanager.executors.channel import Channel, ChannelError, check_item
 from workmanager.executors.logs import LineReader
 from workmanager.executors.meter import Meter
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.timers import Timer
+    from workmanager.executors.answers import Refusal
     from workmanager.executors.isolation.room import Room
+    from workmanager.executors.listener import Listener
     from workmanager.executors.requests import HttpRequest
     from workmanager.executors.zygote import Spawned
 
@@ -38,37 +40,8 @@ CLOSED_S = 1.0  # how long an executor may live without one of its channels
 CONTROL_FRAMES = (5000, 500)  # a second, and at once: lines cost 10 to 30 us of ours each
 FRAME_SHARE_BYTES = 4 * 1024 * 1024  # events in one frame; far below the frame limit
 VERIFY_S = 1.0  # how long a killed process may take to disappear
-MAX_DURATION_US = 1 << 52  # 142 years; a child can write any number
-_NONE = type(None)
-OUTCOME_FORMS = frozenset({(int, int, int, list, _NONE), (int, int, int, list, list)})
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an executor refused to run the code it was given."""
-
-    reason: str
-    message: str
-    file: str | None
-    line: int | None
-    traceback: str
-
-
-class Listener(Protocol):
-    """Who is told of an executor's news; calls must not block and must not raise."""
-
-    def executor_done(self, executor: Executor, outcomes: list[list[Any]]) -> None:
-        """Take checked outcomes `[no, status, duration_us, outputs, error]` of tasks in hand."""
-
-    def executor_line(
-        self, executor: Executor, stream: str, level: str, task: int | None, text: str
-    ) -> None:
-        """Take one line that user code wrote; *task* is the number of the task it belongs to."""
-
-    def executor_exited(self, executor: Executor) -> None:
-        """Take notice of its end; `executor.exit` says how, `executor.hand` what it had."""
 
 
 class Executor:
@@ -328,22 +301,10 @@ class Executor:
             self._take_outcomes(outcomes)
 
     def _take_outcomes(self, outcomes: list[list[Any]]) -> None:
-        hand = self.hand
-        busy_us = 0
-        answered: set[int] = {outcome[0] for outcome in self._answers}
-        for outcome in outcomes:
-            if type(outcome) is not list or tuple(map(type, outcome)) not in OUTCOME_FORMS:
-                raise ChannelError("an outcome is not of the form of one")
-            no, _, duration_us, _, _ = outcome
-            if no not in hand or no in answered:
-                raise ChannelError(f"it answers delivery {no}, which it does not have")
-            if not 0 <= duration_us < MAX_DURATION_US:
-                raise ChannelError(f"delivery {no} cannot have taken {duration_us} us")
-            answered.add(no)
-            busy_us += duration_us
+        busy_us = check_outcomes(outcomes, self.hand, self._answers)
         if self.mode == "batch":  # which fails or succeeds as a whole, however many frames tell
             self._answers += outcomes
-            if len(self._answers) < len(hand):
+            if len(self._answers) < len(self.hand):
                 return
             outcomes, self._answers = self._answers, []
         now = trio.current_time()
@@ -356,7 +317,7 @@ class Executor:
 
     def _on_event(self, frame: list[Any]) -> None:
         kind = frame[0]
-        body = _body(frame)
+        body = read_body(frame)
         if kind == "hello" and not self._has_greeted:  # no user code has run by then
             self._has_greeted = True
             self.layers = list(body.get("layers") or ())
@@ -369,7 +330,7 @@ class Executor:
 
     def _settle(self, kind: str, body: Mapping[str, Any]) -> None:
         if kind == "refused":
-            self.refusal = _refusal(body)
+            self.refusal = read_refusal(body)
         else:
             self.mode = "batch" if body.get("mode") == "batch" else "event"
             if self.state is ExecutorState.STARTING:
@@ -414,20 +375,3 @@ class Executor:
             self._control.send(encode(frame))
         except ChannelError as error:
             self.protocol_error(str(error))
-
-
-def _body(frame: list[Any]) -> Mapping[str, Any]:
-    if len(frame) > 1 and isinstance(frame[1], dict):
-        return frame[1]
-    return {}
-
-
-def _refusal(body: Mapping[str, Any]) -> Refusal:
-    line = body.get("line")
-    return Refusal(
-        str(body.get("reason", "BUILD_FAILED")),
-        str(body.get("message", ""))[:4096],
-        str(body["file"]) if body.get("file") else None,
-        line if isinstance(line, int) else None,
-        str(body.get("traceback", ""))[:16384],
-    )

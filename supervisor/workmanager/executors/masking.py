@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workmanager.errors import WorkManagerError
-    from workmanager.executors.executor import Executor, Listener
+    from workmanager.executors.executor import Executor
+    from workmanager.executors.listener import Listener
 
 MASK = "***"
 

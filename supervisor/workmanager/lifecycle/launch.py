@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from itertools import count
 
     from workmanager.engines.driver import Prepared
-    from workmanager.executors.executor import Listener
     from workmanager.executors.isolation import Isolation
     from workmanager.executors.isolation.room import Room
+    from workmanager.executors.listener import Listener
     from workmanager.executors.zygote import Spawned
     from workmanager.executors.zygotes import Zygotes
     from workmanager.lifecycle.record import WorkerRecord

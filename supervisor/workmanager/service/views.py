@@ -212,6 +212,7 @@ def settled_task(name: str, max_attempts: int, entry: HistoryEntry) -> Task:
         event_id=entry.event_id,
         event_source=entry.event_source,
         event_type=entry.event_type,
+        topic=entry.topic,
         version=entry.version_id,
         executor=entry.executor_id,
         scheduled_at=when(entry.accepted_at),

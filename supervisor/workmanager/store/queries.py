@@ -56,7 +56,7 @@ class HistoryEntry:
     """A settled task. Field order is that of the tuples in `Commit.history`.
 
     Times are unix seconds; `outputs` counts output events. What the last attempt used is -1 where
-    it is not known, as it is in rows of older releases.
+    it is not known; that and the topic are not in rows of older releases.
     """
 
     task_number: int
@@ -79,6 +79,7 @@ class HistoryEntry:
     memory_peak_bytes: int = -1
     read_bytes: int = -1
     written_bytes: int = -1
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ def test_tasks_are_told_from_acceptance_to_their_end(rest, make):
     assert {change["type"] for change in seen[1:]} <= {"MODIFIED"}
     task = seen[-1]["task"]
     assert task == {**rest.call("GET", f"/v1/tasks/{task['id']}")}
+    assert task["topic"] == "watched.tasks"
 
 
 def structured(event):

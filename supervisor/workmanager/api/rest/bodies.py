@@ -14,9 +14,9 @@ import trio
 from pydantic import BaseModel
 
 from workmanager.api.problems import HttpProblemError
-from workmanager.api.rest.yaml_values import load_yaml
 from workmanager.api.validation import read_model
 from workmanager.errors import InvalidArgumentError, Reason, WorkManagerError
+from workmanager.model.yaml_values import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workmanager.api.rest.yaml_values import MAX_DEPTH, MAX_VALUES, load_yaml
 from workmanager.errors import InvalidArgumentError
+from workmanager.model.yaml_values import MAX_DEPTH, MAX_VALUES, load_yaml
 
 json_values = st.recursive(
     st.none()
