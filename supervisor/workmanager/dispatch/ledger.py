@@ -17,7 +17,7 @@ import trio
 
 from workmanager.dispatch.task import DELIVERY_BITS, MAX_DELIVERIES, Segment, StoredEvent, Task
 from workmanager.store import statements
-from workmanager.store.commit import BadCommitError, Commit
+from workmanager.store.commit import BadCommitError, Commit, NoRoomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,6 +124,7 @@ class Ledger:
         self._deliver = deliver
         self._token = trio.lowlevel.current_trio_token()
         self._intake = Batch()
+        self._orders = Batch()  # what operators change; no publisher shares its fate
         self._outcomes = Batch()
         self._dirty: dict[int, Segment] = {}
         self._writing: list[tuple[Batch, bool]] = []
@@ -131,6 +132,7 @@ class Ledger:
         self._refuse_until = 0.0
         self._idle = trio.Event()
         self.error: Exception | None = None  # why the store refuses; None while it is healthy
+        self.no_room: Exception | None = None  # why it refuses new work alone
         self.on_heal: Callable[[], None] = lambda: None
         self.on_refused: Callable[[Batch], None] = lambda _: None
         self.watch: Observer | None = None  # as in Core
@@ -202,13 +204,14 @@ class Ledger:
     # -- committing --------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Refuse intake at once while the store is known to refuse writes.
+        """Refuse intake at once while the store is known to refuse it.
 
         Raises:
             StoreError: A write failed within the last half second; try again then.
         """
-        if self.error is not None and trio.current_time() < self._refuse_until:
-            raise self.error
+        error = self.error or self.no_room
+        if error is not None and trio.current_time() < self._refuse_until:
+            raise error
 
     def flush(self) -> None:
         """Hand what has gathered to the writer, unless it still writes: then it follows at once."""
@@ -217,6 +220,9 @@ class Ledger:
         self._seal_progress()
         if not self._intake.is_empty:
             batch, self._intake = self._intake, Batch()
+            self._submit(batch, external=True)
+        if not self._orders.is_empty:
+            batch, self._orders = self._orders, Batch()
             self._submit(batch, external=True)
         if not self._outcomes.is_empty:
             batch, self._outcomes = self._outcomes, Batch()
@@ -227,7 +233,7 @@ class Ledger:
 
         The latter matter for a duplicate: its first copy may not be durable yet.
         """
-        tickets = [batch.ticket for batch, external in self._writing if external]
+        tickets = [batch.ticket for batch, external in self._writing if external and batch.tasks]
         if not self._intake.is_empty:
             tickets.append(self._intake.ticket)
         return tickets
@@ -237,13 +243,14 @@ class Ledger:
         return self._outcomes.ticket
 
     async def commit(self, rows: Sequence[Statement]) -> None:
-        """Write *rows* and return once they, and all that gathered before, are durable.
+        """Write *rows* and return once they, and what was accepted before, are durable.
+
+        They may use the room that is kept for accepted work: operators need it to make room.
 
         Raises:
             StoreError: The store refuses writes; the rows were not kept.
         """
-        self.check()
-        batch = self._intake
+        batch = self._orders
         batch.commit.statements.extend(rows)
         if batch.is_empty:
             return  # an empty batch is never written: waiting for it would be for ever
@@ -317,9 +324,15 @@ class Ledger:
             # a restart, which is at-least-once.
             log.error("commit_refused", error=str(error), external=external)
             self._refuse(batch, error)
+        elif isinstance(error, NoRoomError):
+            self._note_no_room(error)
+            self._refuse(batch, error)
         elif external:
             self._note(error)
             self._refuse(batch, error)
+            self.write(
+                statements.put_meta("heal", "")
+            )  # tried until it is written: all is well then
         else:
             self._note(error)
             self._keep(batch, error)
@@ -332,6 +345,8 @@ class Ledger:
         self.commits += 1
         self.events_committed += len(batch.commit.events)
         healed, self.error = self.error is not None, None
+        if batch.commit.is_intake:
+            self.no_room = None
         batch.ticket.finish(None)
         try:
             for then in batch.then:
@@ -354,8 +369,9 @@ class Ledger:
         """
         self._kept = True
         self._timers.after(RETRY_S, lambda: self._retry(batch))
-        refused, self._intake = self._intake, Batch()
-        self._refuse(refused, error)
+        for refused in (self._intake, self._orders):
+            self._refuse(refused, error)
+        self._intake, self._orders = Batch(), Batch()
 
     def _retry(self, batch: Batch) -> None:
         self._kept = False
@@ -365,6 +381,12 @@ class Ledger:
         if self.error is None:
             log.error("store_refuses_writes", error=str(error))
         self.error = error
+        self._refuse_until = trio.current_time() + RETRY_S
+
+    def _note_no_room(self, error: Exception) -> None:
+        if self.no_room is None:
+            log.error("store_refuses_new_work", error=str(error))
+        self.no_room = error
         self._refuse_until = trio.current_time() + RETRY_S
 
     def _refuse(self, batch: Batch, error: Exception) -> None:

@@ -180,8 +180,10 @@ class PlantCalls(Calls):
 
     def _checks(self) -> list[dict[str, Any]]:
         core = self._sup.core
+        no_room = self._sup.store.writer.room_error()
         checks: list[dict[str, Any]] = [
             _check("store", core.ledger.error is None, str(core.ledger.error or ""), bad="failed"),
+            _check("disk", no_room is None, str(no_room or "")),
             _check("recovery", not self._sup.faults, "; ".join(self._sup.faults)),
             _check("zygote", self._sup.zygote.pid is not None, "it is being started again"),
             _check("broker", True, f"{len(core.broker.topics())} topics"),

@@ -45,6 +45,10 @@ class BadCommitError(StoreError):
     reason = Reason.INTERNAL
 
 
+class NoRoomError(StoreError):
+    """The disk is nearly full: new work is refused, and the store is well for all else."""
+
+
 @dataclass(slots=True)
 class Commit:
     """What lands together or not at all. Submitting it gives it away: change nothing after.

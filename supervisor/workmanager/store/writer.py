@@ -21,7 +21,7 @@ import structlog
 
 from workmanager.errors import Reason, StoreError
 from workmanager.store.checkpoint import PAGE_BYTES, Checkpointer
-from workmanager.store.commit import BadCommitError, Commit, Counters, plan
+from workmanager.store.commit import BadCommitError, Commit, Counters, NoRoomError, plan
 from workmanager.store.trim import Retention, Trimmer
 
 if TYPE_CHECKING:
@@ -106,6 +106,12 @@ class Writer:
     @retention.setter
     def retention(self, retention: Retention) -> None:
         self._trimmer.retention = retention
+
+    def room_error(self) -> NoRoomError | None:
+        """Return why new work would be refused for lack of room now; from any thread."""
+        if not self._room_bytes or _has_room(self._folder, self._room_bytes):
+            return None
+        return _no_room(self._folder, self._room_bytes)
 
     def submit(self, commit: Commit, on_done: OnDone) -> None:
         """Queue *commit* and return at once; from any thread. Commits run in this order.
@@ -241,8 +247,8 @@ def _is_environment(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (code is not None and code & 0xFF in _ENVIRONMENT)
 
 
-def _no_room(folder: Path, room_bytes: int) -> StoreError:
-    return StoreError(
+def _no_room(folder: Path, room_bytes: int) -> NoRoomError:
+    return NoRoomError(
         f"less than {room_bytes >> 20} MiB are free for the store in {folder}: new work is refused"
         " so that accepted work can be finished; make room and try again",
         metadata={"folder": str(folder)},
