@@ -21,7 +21,7 @@ ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC
 .PHONY: help run test check lint format async types layers paths proto docs bench venv constraints clean
 
 help:
-	@echo "make run         start the service with two example workers and show events handled"
+	@echo "make run         start the service with example workers and show events handled"
 	@echo "make test        run all tests (ARGS='-k retry' for some)"
 	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
 	@echo "make proto       generate code and docs/grpc.md from proto/; a test compares"
@@ -72,7 +72,7 @@ venv: $(VENV)/.dev
 
 $(VENV)/.run: $(NEEDS) | $(BIN)/pip
 	@echo "installing what the service needs into $(VENV)"
-	@$(PIP) install $(PINS) --build-constraint constraints.txt --editable .
+	@$(PIP) install $(PINS) --build-constraint constraints.txt --editable '.[dotnet]'
 	@touch $@
 
 $(VENV)/.dev: $(NEEDS) | $(BIN)/pip

@@ -1,6 +1,10 @@
-"""`make run`: start the service, show two workers handling events, and go on serving.
+"""`make run`: start the service, show workers handling events, and go on serving.
 
     event --> topic orders --> greeter --> topic receipts --> ledger
+
+and, where there is .NET, a chain of three workers in two languages:
+
+    chain.orders --> price (Python) --> tax (C#) --> show (Python) --> chain.done
 
 The state is kept in .cache/run of the checkout: a second run finds the workers of the first one.
 """
@@ -11,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +26,8 @@ from pathlib import Path
 from workmanager.client import ClientError, WorkManagerClient, new_event
 
 EXAMPLES = Path(__file__).resolve().parent
-FOLDER = EXAMPLES.parent.parent / ".cache" / "run"  # made by `make run`, kept between runs
+CACHE = EXAMPLES.parent.parent / ".cache"
+FOLDER = CACHE / "run"  # made by `make run`, kept between runs
 ORDERS = [
     {"name": "Ada", "item": "tea", "quantity": 2, "price": 3},
     {"name": "Grace", "item": "coffee", "quantity": 1, "price": 4},
@@ -29,6 +35,12 @@ ORDERS = [
     {"name": "Barbara", "item": "water", "quantity": 4, "price": 1},
     {"name": "Alan", "item": "apple", "quantity": 5, "price": 2},
 ]
+CHAIN_ORDERS = [
+    {"item": "tea", "quantity": 2},
+    {"item": "coffee", "quantity": 1},
+    {"item": "cake", "quantity": 3},
+]
+CSHARP = "text/x-csharp"
 START_LIMIT_S = 30.0
 HANDLE_LIMIT_S = 30.0
 STOP_LIMIT_S = 20.0
@@ -74,13 +86,22 @@ def service(port, folder):
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=os.environ | {"NO_COLOR": "1"},
+            env=dotnet_of_the_tests() | os.environ | {"NO_COLOR": "1"},
             process_group=0,  # Ctrl-C comes to this program, which then stops the service once
         )
     try:
         yield process
     finally:
         stop(process)
+
+
+def dotnet_of_the_tests():
+    """Name the .NET that `make test` has fetched, if it has; an installed one goes before it."""
+    root = next(CACHE.glob("dotnet/runtime-*/root"), None)
+    roslyn = next(CACHE.glob("dotnet/roslyn-*"), None)
+    if root is None or roslyn is None or shutil.which("dotnet") or "DOTNET_ROOT" in os.environ:
+        return {}
+    return {"WORKMANAGER_DOTNET_ROOT": str(root), "WORKMANAGER_ROSLYN": str(roslyn)}
 
 
 def stop(process):
@@ -116,6 +137,7 @@ def demonstrate(url, process, folder):
         command(url, "worker", "wait", "greeter", "ledger")
         for number, order in enumerate(ORDERS, 1):
             show(number, order, client)
+        demonstrate_chain(url, client)
     print(WHAT_NEXT.format(url=url, bin=shown(Path(sys.executable).parent), folder=shown(folder)))
 
 
@@ -165,6 +187,36 @@ def wait_for_receipt(client, event_id, seen):
         time.sleep(PAUSE_S)
     why = [client.explain_worker(name).summary for name in ("greeter", "ledger")]
     raise DemoError(f"no receipt came. greeter: {why[0]}; ledger: {why[1]}")
+
+
+def demonstrate_chain(url, client):
+    """Show workers in Python and C# handing events to each other, if C# can be run here."""
+    engine = next(one for one in client.list_engines().items if one.media_type == CSHARP)
+    if not engine.available:
+        print(f"\nA chain of Python and C# is left out: {engine.detail}.")
+        return
+    print(f"\nPython -> C# -> Python, with {engine.runtime_version}\n")
+    command(url, "worker", "apply", "-f", "chain/chain.yaml")
+    command(url, "worker", "wait", "price", "tax", "show")
+    for order in CHAIN_ORDERS:
+        seen = max((line.seq for line in client.logs("show", tail=1)), default=0)
+        began_at = time.time()
+        client.publish("chain.orders", [new_event(order)])
+        line = wait_for_line(client, seen)
+        handled_ms = (line.time.timestamp() - began_at) * 1000
+        print(f"   in   chain.orders  {json.dumps(order)}")
+        print(f"   out  chain.done    {line.text}  ({handled_ms:.1f} ms, three workers)")
+
+
+def wait_for_line(client, seen):
+    """Wait for what the last worker of the chain says next."""
+    ends_at = time.monotonic() + HANDLE_LIMIT_S
+    while time.monotonic() < ends_at:
+        for line in client.logs("show", since_seq=seen, tail=0):
+            return line
+        time.sleep(PAUSE_S)
+    why = "; ".join(client.explain_worker(name).summary for name in ("price", "tax", "show"))
+    raise DemoError(f"nothing came out of the chain: {why}")
 
 
 def shown(path):

@@ -13,6 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import dotnet_fixture
+
 DEMO = Path(__file__).parents[2] / "docs" / "examples" / "demo.py"
 LIMIT_S = 60
 
@@ -24,13 +28,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(folder, port):
+def start(folder, port, environ=None):
     return subprocess.Popen(
         [sys.executable, DEMO, "--folder", folder, "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "COLUMNS": "120"},
+        env={**os.environ, "COLUMNS": "120", **(environ or {})},
     )
 
 
@@ -61,6 +65,31 @@ def test_shows_events_handled_and_ends_cleanly_at_ctrl_c(tmp_path):
         assert rest.endswith("stopped\n")
         assert len(family) >= 4  # service, zygote, an executor for each worker
         assert not any(child.is_running() for child in family)
+
+
+def test_shows_a_chain_of_languages(tmp_path):
+    pytest.importorskip("clr_loader", reason="clr_loader is not installed")
+    try:
+        environ = dotnet_fixture.find().settings
+    except dotnet_fixture.UnavailableError as error:
+        pytest.skip(f"no .NET: {error}")
+    with start(tmp_path, free_port(), environ) as process:
+        text = read_until(process, "The REST API, described")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=LIMIT_S)
+    for words in ("tea for 7.20", "coffee for 4.80", "cake for 18.00"):
+        assert words in text, text + rest
+    assert process.returncode == 0, rest
+
+
+def test_without_dotnet_the_chain_is_left_out_with_a_reason(tmp_path):
+    environ = {"WORKMANAGER_DOTNET_ROOT": str(tmp_path / "nowhere")}
+    with start(tmp_path / "state", free_port(), environ) as process:
+        text = read_until(process, "The REST API, described")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=LIMIT_S)
+    assert "left out: there is no .NET runtime" in text, text + rest
+    assert process.returncode == 0, rest
 
 
 def test_says_which_port_is_taken_and_how_to_choose_another(tmp_path):

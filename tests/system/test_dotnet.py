@@ -220,7 +220,7 @@ def test_without_dotnet_python_goes_on_and_csharp_says_what_to_install(tmp_path)
         ]
         problem = start(lab, "a", "class W { }", CSHARP, expect=422)
         assert problem["reason"] == "ENGINE_UNAVAILABLE"
-        assert "install the .NET runtime 8.0 or later" in problem["detail"]
+        assert "install the .NET SDK 8.0 or later" in problem["detail"]
         worker = lab.worker("b", "def process(event): return 1")
         assert worker.invoke()["outputs"][0]["data"] == 1
         lab.close()

@@ -1,4 +1,4 @@
-"""The C# of the guides and of the examples runs; the other blocks are tried by test_docs."""
+"""The C# of the README, guides and examples runs; the other blocks are tried by test_docs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import dotnet_fixture
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```text (\S+\.cs)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SENT = {
+    "hello.cs": ({"name": "Ada"}, [{"text": "Hello Ada!"}]),
     "tax.cs": ({"item": "tea", "net": 10}, [{"item": "tea", "gross": 12}]),
     "stream.cs": ("a b", ["a", "b"]),
     "counted.cs": (None, [{"greeting": "hello", "seen": 1}]),
@@ -40,7 +41,7 @@ def shared(tmp_path_factory):
         yield service
 
 
-GUIDES = "".join((ROOT / "docs" / name).read_text() for name in ("csharp.md", "dll.md"))
+GUIDES = "".join((ROOT / n).read_text() for n in ("README.md", "docs/csharp.md", "docs/dll.md"))
 BLOCKS = BLOCK.findall(GUIDES)
 
 

@@ -58,7 +58,7 @@ class Project:
 def describe(settings: Settings) -> Engine:
     """Say which compiler and runtime there are, or what is missing."""
     found = dotnet_common.find(settings)
-    why_not = dotnet_common.missing_runtime(found) or dotnet_common.missing_compiler(found)
+    why_not = dotnet_common.missing_compiler(found)
     version = f".NET {found.runtime.version}" if found.runtime else ""
     if found.compiler is not None:
         version = f"{version}, Roslyn {found.compiler.version or '?'}".removeprefix(", ")
@@ -79,9 +79,7 @@ async def prepare(spec: WorkerSpec, code: bytes, workshop: Workshop) -> Prepared
         CodeError: It does not compile: one fault per error, with file, line and column.
     """
     found = dotnet_common.find(workshop.settings)
-    dotnet_common.demand(
-        found, dotnet_common.missing_runtime(found) or dotnet_common.missing_compiler(found)
-    )
+    dotnet_common.demand(found, dotnet_common.missing_compiler(found))
     folder = workshop.cache / "csharp" / _key(code, found)
     if not await trio.to_thread.run_sync(folder.is_dir, limiter=_FILES):
         project = await trio.to_thread.run_sync(parse, code, limiter=_FILES)

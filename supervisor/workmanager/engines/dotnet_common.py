@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LEAST_MEMORY_BYTES = (
     64 * 2**20
 )  # CoreCLR takes about 20 MiB of its own before a worker does anything
+COMPILER_BYTES = 2**30
 HEAP_SHARE = 0.75  # of memoryMax: what .NET itself takes of a container's limit
 
 EXTRA = "pip install 'workmanager[dotnet]'"
@@ -30,10 +31,14 @@ def find(settings: Settings) -> dotnet.Found:
     return dotnet.find(settings.dotnet_root, settings.roslyn)
 
 
-def missing_runtime(found: dotnet.Found) -> str:
-    """Say what is missing to run assemblies, and how to get it; "" if nothing is."""
+def missing_runtime(found: dotnet.Found, *, what: str = RUNTIME) -> str:
+    """Say what is missing to run assemblies, and how to get it; "" if nothing is.
+
+    Args:
+        what: To install, where there is no .NET at all.
+    """
     if found.runtime is None:
-        return f"there is no .NET runtime 8.0 or later here; {RUNTIME}, {SET_ROOT}"
+        return f"there is no .NET runtime 8.0 or later here; {what}, {SET_ROOT}"
     absent = [name for name in dotnet.LOADERS if name in found.missing]
     if absent:
         return f"the Python packages {', '.join(absent)} are missing; {EXTRA}"
@@ -43,7 +48,10 @@ def missing_runtime(found: dotnet.Found) -> str:
 
 
 def missing_compiler(found: dotnet.Found) -> str:
-    """Say what is missing to compile C#; "" if nothing is."""
+    """Say what is missing to compile C# and run it; "" if nothing is."""
+    why_not = missing_runtime(found, what=SDK)
+    if why_not:
+        return why_not
     if found.compiler is None:
         return f"there is no C# compiler here; {SDK}, {SET_ROOT}"
     absent = [name for name in dotnet.COMPILER_LOADERS if name in found.missing]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workmanager.engines import bundle, csharp, dotnet_common
+from workmanager.executors.compiler import Compiler
 from workmanager.executors.zygote import SpawnRequest
-from workmanager.lifecycle.compiler import Compiler
 from workmanager.model.spec import Resources, WorkerSpec
 
 if TYPE_CHECKING:
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from workmanager.executors.zygotes import Zygotes
 
 CACHE_BYTES = 2**30
-COMPILER_BYTES = 2**30
 COMPILER = WorkerSpec(
     engine=csharp.MEDIA_TYPE,
     env={},
-    resources=Resources(memory_max_bytes=COMPILER_BYTES, files_max=512, pids_max=128),
+    resources=Resources(memory_max_bytes=dotnet_common.COMPILER_BYTES, files_max=512, pids_max=128),
 )
 ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - its scratch
 
@@ -88,7 +87,7 @@ class Workshop:
             SpawnRequest(
                 id="compiler",
                 python=None,
-                env={**ENVIRONMENT, **dotnet_common.environment(COMPILER_BYTES)},
+                env={**ENVIRONMENT, **dotnet_common.environment(dotnet_common.COMPILER_BYTES)},
                 limits={},
                 sandbox=self._isolation.profile(
                     COMPILER, worker_no=0, executor="compiler", paths=paths

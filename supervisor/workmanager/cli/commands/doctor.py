@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workmanager.cli.command import Command, examples
+from workmanager.cli.dotnetcheck import examine_dotnet
 from workmanager.cli.exit_codes import ExitCode
 from workmanager.cli.output import emit_document
 from workmanager.cli.params import PAIR
@@ -30,22 +31,32 @@ LEAST_FREE_BYTES = 256 * 2**20  # below that the store will refuse writes before
 
 @click.command("doctor", cls=Command)
 @click.option("--sandbox", "only_sandbox", is_flag=True, help="Only the sandbox, layer by layer.")
+@click.option("--dotnet", "only_dotnet", is_flag=True, help="Only .NET: what is found and tried.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file.")
 @click.option("--set", "pairs", type=PAIR, multiple=True, help="A setting, as for serve.")
 @click.pass_obj
-@examples("workmanager doctor", "workmanager doctor --sandbox -o json")
+@examples("workmanager doctor", "workmanager doctor --dotnet", "workmanager doctor --sandbox")
 def doctor(
-    options: Options, only_sandbox: bool, config: Path | None, pairs: Sequence[tuple[str, str]]
+    options: Options,
+    only_sandbox: bool,
+    only_dotnet: bool,
+    config: Path | None,
+    pairs: Sequence[tuple[str, str]],
 ) -> None:
     """Look at this host: what a service would find here. No service has to run.
 
-    The sandbox is tried, level by level, in processes that end at once. Run it as the user the
-    service runs as. Exit code 0 if all is well, 1 if something is not, 78 if a sandbox layer that
-    the settings require cannot be had.
+    The sandbox is tried, level by level, in processes that end at once; so is .NET where it is
+    asked for. Run it as the user the service runs as. Exit code 0 if all is well, 1 if something
+    is not, 78 if a sandbox layer that the settings require cannot be had.
     """
     from workmanager.executors.isolation import examine
 
     settings = _settings(config, dict(pairs))
+    if only_dotnet:
+        if only_sandbox:
+            raise click.UsageError("--sandbox and --dotnet are two questions; ask one")
+        examine_dotnet(options, settings)
+        return
     sandbox = examine(settings)
     checks = [] if only_sandbox else [*_host(settings), *_engines(settings)]
     checks.append(_sandbox(sandbox, settings))
