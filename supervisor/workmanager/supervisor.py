@@ -25,7 +25,6 @@ from workmanager.dispatch import finish, intake, routing
 from workmanager.dispatch.core import Core
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.ledger import Ledger
-from workmanager.dispatch.task import Segment, StoredEvent, Task
 from workmanager.dispatch.timers import Timers
 from workmanager.dispatch.worker import WorkerDispatch
 from workmanager.executors.isolation import Isolation, open_isolation
@@ -37,9 +36,9 @@ from workmanager.lifecycle.keeper import Keeper
 from workmanager.lifecycle.launch import Launcher
 from workmanager.lifecycle.quotas import hold_quotas
 from workmanager.lifecycle.record import WorkerRecord
+from workmanager.lifecycle.restore import restore_dedupe, restore_tasks
 from workmanager.lifecycle.upkeep import look_after
 from workmanager.lifecycle.workshop import Workshop
-from workmanager.policy.dedupe import split_keys
 from workmanager.policy.restart import RestartBudget
 from workmanager.store import queries, statements
 from workmanager.store.open import open_store
@@ -225,12 +224,9 @@ class Supervisor:
                 continue
             record.versions = versions.get(row.no, {})
             self.declare(self._add(record))
-        tasks = self._restore_tasks(recovered)
+        tasks = restore_tasks(self.core, recovered)
         await self.count_dead_letters()
-        for at, number, keys in recovered.dedupe:
-            worker = self.core.workers.get(number)
-            if worker is not None and worker.dedupe is not None:
-                worker.dedupe.load(split_keys(keys), at)
+        restore_dedupe(self.core, recovered)
         self.core.ledger.flush()
         for keeper in self.keepers.values():
             await self._keepers_nursery.start(keeper.run)
@@ -241,40 +237,6 @@ class Supervisor:
             took_ms=round((time.perf_counter() - began) * 1000),
             faults=self.faults,
         )
-
-    def _restore_tasks(self, recovered: Recovered) -> int:
-        restored = 0
-        for found in recovered.segments:
-            segment = Segment(found.id, bytearray(found.done))
-            index = 0
-            for topic, numbers, wire in found.events:
-                event = StoredEvent(topic, wire)
-                for number in numbers:
-                    if not found.done[index]:
-                        task = Task(
-                            event, segment, found.id << 16 | index, number, found.accepted_at
-                        )
-                        restored += self._restore_task(task, recovered)
-                    index += 1
-        return restored
-
-    def _restore_task(self, task: Task, recovered: Recovered) -> int:
-        worker = self.core.workers.get(task.worker_no)
-        row = recovered.retries.get(task.number)
-        if row is not None:
-            task.has_row = True
-            task.attempt, task.crashes, task.due_at = row.attempts, row.crashes, row.due_at
-            task.error = (row.error_type, row.error_message, "")
-            task.asked_version = row.target_version
-        if worker is None:
-            intake.drop(self.core, (task,))
-            return 0
-        if task.asked_version and task.asked_version != worker.version:
-            worker.side(task.asked_version).restore(task)
-            worker.on_demand(task.asked_version)
-        else:
-            worker.inbox.restore(task)
-        return 1
 
     # -- workers -----------------------------------------------------------------------------
 
