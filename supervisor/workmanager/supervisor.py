@@ -11,6 +11,8 @@ executors. A stop closes intake, drains the keepers, and writes what they still 
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import time
 from contextlib import contextmanager
 from itertools import count
@@ -21,7 +23,7 @@ import trio
 from pydantic import ValidationError
 
 from workmanager.brokers.embedded import EmbeddedBroker
-from workmanager.dispatch import finish, intake, routing
+from workmanager.dispatch import finish, intake, membership, routing
 from workmanager.dispatch.core import Core
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.ledger import Ledger
@@ -31,7 +33,7 @@ from workmanager.executors.isolation import Isolation, open_isolation
 from workmanager.executors.strays import Strays
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
-from workmanager.groups.local import HostLock
+from workmanager.groups.cluster import Cluster, Shared
 from workmanager.lifecycle.keeper import Keeper
 from workmanager.lifecycle.launch import Launcher
 from workmanager.lifecycle.quotas import hold_quotas
@@ -48,15 +50,18 @@ from workmanager.telemetry.exporting import open_sender, open_tracer
 from workmanager.telemetry.logbook import LogBook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from workmanager.config import Settings
+    from workmanager.sidecar.connection import Sidecar
     from workmanager.store.recovery import Recovered
     from workmanager.store.rows import VersionRow
     from workmanager.store.store import Store
     from workmanager.telemetry.exporting import SpanSender
 
 LONGEST_DEDUPE_S = 366 * 86_400.0  # the longest window a worker may have; keys are trimmed by count
+
+UNLOCK_S = 1.0  # how long the end waits for the sidecar to open this host's locks
 
 log = structlog.get_logger()
 
@@ -65,7 +70,9 @@ class Supervisor:
     """Owns everything that runs; made by the daemon, used by the service.
 
     Attributes:
+        host: Names this process among all hosts of its app-id.
         keepers: By worker uid.
+        sidecar: The connection to Dapr; None where the backend is the embedded one.
         faults: What a start could not read and put aside.
         is_recovered: Set once every worker and task of the store is in place.
     """
@@ -73,6 +80,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self.host = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.logbook = LogBook(echo=settings.log_worker_lines)
         self.keepers: dict[str, Keeper] = {}
         self.faults: list[str] = []
@@ -81,13 +89,13 @@ class Supervisor:
         self.zygotes: Zygotes
         self.isolation: Isolation
         self.spans: SpanSender | None = None
+        self.sidecar: Sidecar | None = None
         self.store: Store
         self.core: Core
         self._launcher: Launcher
         self._plant: trio.Nursery  # of all that is no keeper's
         self._keepers_nursery: trio.Nursery
         self._worker_numbers = count(1)
-        self._fences: dict[str, int] = {}
         self._stop = trio.Event()
 
     # -- life --------------------------------------------------------------------------------
@@ -128,6 +136,8 @@ class Supervisor:
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
+        if self.settings.is_dapr:
+            self.sidecar = await self._open_sidecar(nursery)
         self._build_core(recovered)
         nursery.start_soon(self.core.timers.run)
         nursery.start_soon(self._make_strays().run)
@@ -142,6 +152,15 @@ class Supervisor:
             self._keepers_nursery.cancel_scope.cancel()
         await self._write_rest()
 
+    async def _open_sidecar(self, nursery: trio.Nursery) -> Sidecar:
+        from workmanager.sidecar.address import find_address
+        from workmanager.sidecar.connection import Sidecar
+
+        given, ca = self.settings.dapr_grpc_address, self.settings.dapr_tls_ca
+        sidecar = Sidecar(find_address(given, os.environ, ca=ca))
+        await nursery.start(sidecar.run)
+        return sidecar
+
     async def _drain(self) -> None:
         """Let what runs finish within the grace period; the rest goes back to the store."""
         self.core.is_stopping = True
@@ -155,6 +174,9 @@ class Supervisor:
             await self.core.ledger.drained()
         if scope.cancelled_caught:
             log.error("outcomes_not_written", error=str(self.core.ledger.error))
+        if self.sidecar is not None and self.sidecar.is_up:  # else the locks go by themselves
+            with trio.move_on_after(UNLOCK_S):
+                await membership.give_leases_back(self.core)
 
     # -- start -------------------------------------------------------------------------------
 
@@ -167,7 +189,7 @@ class Supervisor:
             next_segment=recovered.next_segment,
             deliver=lambda tasks: intake.deliver(self.core, tasks),
         )
-        self.core = Core(ledger, timers, EmbeddedBroker(), self.logbook.note)
+        self.core = Core(ledger, timers, EmbeddedBroker(), self.logbook.note, self._make_cluster())
         self.core.max_inbox_bytes = self.settings.inbox_total_bytes
         ledger.on_refused = lambda batch: routing.take_back(self.core, batch)
         ledger.on_heal = self._pump_all
@@ -176,8 +198,22 @@ class Supervisor:
         self.core.weigh()
         self._launcher = self._make_launcher()
         self._worker_numbers = count(recovered.next_worker)
-        self._fences = dict(recovered.fences)
+        self.core.fences = dict(recovered.fences)
         self.faults = list(recovered.faults)
+
+    def _make_cluster(self) -> Cluster:
+        """Make what groups exclude other hosts with; without a sidecar there are none."""
+
+        def note_token(group: str, token: int) -> None:
+            self.core.note_token(group, token)
+
+        return Cluster(
+            shared=_open_shared(self.sidecar, self.settings) if self.sidecar is not None else None,
+            host=self.host,
+            floor=lambda group: self.core.fences.get(group, 0),
+            note_token=note_token,
+            nursery=self._plant,
+        )
 
     def _make_strays(self) -> Strays:
         return Strays(
@@ -252,7 +288,7 @@ class Supervisor:
 
     def declare(self, keeper: Keeper) -> None:
         """Put a worker into force whose rows are durable: subscribe it and let it serve."""
-        self._join_group(keeper.dispatch)
+        membership.join(self.core, keeper.dispatch)
         self.core.broker.subscribe(keeper.dispatch)
         keeper.is_declared = True
         keeper.wake()
@@ -271,9 +307,8 @@ class Supervisor:
     def configure(self, keeper: Keeper) -> None:
         """Put the record's specification into force: subscriptions, policies, group."""
         dispatch = keeper.dispatch
-        self._leave_group(dispatch)
         dispatch.configure(keeper.record.spec)
-        self._join_group(dispatch)
+        membership.rejoin(self.core, dispatch)
         self.core.broker.subscribe(dispatch)
         for executor in keeper.executors.values():
             executor.room.weigh(dispatch.spec.resources)
@@ -289,7 +324,7 @@ class Supervisor:
         self.core.broker.unsubscribe(dispatch)
         await keeper.delete(drain=drain)
         dispatch.is_deleted = True
-        self._leave_group(dispatch)
+        membership.leave(self.core, dispatch)
         self.core.workers.pop(dispatch.no, None)
         for inbox in (dispatch.inbox, *dispatch.sides.values()):
             intake.drop(self.core, list(inbox.tasks()))
@@ -313,40 +348,6 @@ class Supervisor:
         self.keepers[record.uid] = keeper
         return keeper
 
-    def _join_group(self, dispatch: WorkerDispatch) -> None:
-        group = dispatch.spec.group
-        if group is None:
-            return
-        lock = self.core.locks.get(group.name)
-        if lock is None:
-            lock = HostLock(
-                group.name,
-                self._fences.get(group.name, 0),
-                lambda ceiling, then: self._reserve(group.name, ceiling, then),
-            )
-            self.core.locks[group.name] = lock
-        lock.limit, lock.max_hold_s = group.limit, group.max_hold_s
-        lock.members.append(dispatch)
-        dispatch.lock = lock
-
-    def _leave_group(self, dispatch: WorkerDispatch) -> None:
-        lock = dispatch.lock
-        if lock is None:
-            return
-        dispatch.lock = None
-        lock.members.remove(dispatch)
-        lock.stop_waiting(dispatch)
-        dispatch.inbox.give_back(lock.unpark_worker(dispatch))
-        for executor in dispatch.executors:
-            for waiting in lock.leave(executor):
-                pump(self.core, waiting)
-        if not lock.members:
-            del self.core.locks[lock.name]
-
-    def _reserve(self, group: str, ceiling: int, then: Callable[[], None]) -> None:
-        self._fences[group] = ceiling
-        self.core.reserve_tokens(group, ceiling, then)
-
     def _pump_all(self) -> None:
         for worker in list(self.core.workers.values()):
             pump(self.core, worker)
@@ -356,6 +357,16 @@ class Supervisor:
         counts = await self.store.read(queries.count_dead_letters)
         for number, worker in self.core.workers.items():
             worker.dead_letters = counts.get(number, 0)
+
+
+def _open_shared(sidecar: Sidecar, settings: Settings) -> Shared:
+    """Return the lock and the state store that all hosts of an app-id see."""
+    from workmanager.sidecar.stores import SidecarLocks, SidecarState
+
+    return Shared(
+        SidecarLocks(sidecar, settings.dapr_lock_store),
+        SidecarState(sidecar, settings.dapr_state_store),
+    )
 
 
 def _retention(settings: Settings) -> Retention:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workmanager.dispatch.watching import Observer
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
+    from workmanager.groups.cluster import Cluster
     from workmanager.groups.local import HostLock
     from workmanager.telemetry.tracing import Tracer
 
@@ -35,6 +36,8 @@ class Core:
     Attributes:
         workers: By worker number.
         locks: By group name.
+        fences: The highest fencing token that is reserved, by group name.
+        cluster: What groups use that reach across hosts.
         rng: For jitter; a seed makes tests repeatable.
         note: Takes a line about a worker for its log.
         max_inbox_bytes: What all inboxes together may weigh before intake is refused.
@@ -48,8 +51,10 @@ class Core:
     timers: Timers
     broker: EmbeddedBroker
     note: Callable[[WorkerDispatch, Executor | None, str, str, str, str], None]
+    cluster: Cluster
     workers: dict[int, WorkerDispatch] = field(default_factory=dict)
     locks: dict[str, HostLock] = field(default_factory=dict)
+    fences: dict[str, int] = field(default_factory=dict)
     rng: random.Random = field(default_factory=random.Random)
     counts: Counter[str] = field(default_factory=Counter)
     max_inbox_bytes: int = 2 * 2**30
@@ -66,6 +71,11 @@ class Core:
 
     def reserve_tokens(self, group: str, ceiling: int, then: Callable[[], None]) -> None:
         """Write a group's upper bound of fencing tokens; call *then* once it is durable."""
-        self.ledger.write(statements.put_fence(group, ceiling))
+        self.note_token(group, ceiling)
         self.ledger.after_commit(then)
         self.ledger.flush()
+
+    def note_token(self, group: str, token: int) -> None:
+        """Remember that a group's fencing tokens have come up to *token*."""
+        self.fences[group] = max(token, self.fences.get(group, 0))
+        self.ledger.write(statements.put_fence(group, token))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workmanager.dispatch import finish, hits
+from workmanager.dispatch import finish, hits, membership
 from workmanager.dispatch import outcome as words
 from workmanager.dispatch.deadlines import CANCEL_EXIT, TIMEOUT_EXIT
 from workmanager.dispatch.handout import pump
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
+    from workmanager.groups.local import HostLock
 
 _BLAMED = (words.ERROR, words.NON_RETRYABLE, words.CANCELLED)
 
@@ -31,6 +32,7 @@ def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     if executor.deadline is not None:
         executor.deadline.cancel()
         executor.deadline = None
+    is_too_late = membership.has_lost_lease(core, worker, executor)
     held, executor.hand = list(executor.hand.values()), {}
     if executor in worker.executors:
         worker.executors.remove(executor)
@@ -39,6 +41,8 @@ def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     if executor.exit is not None and executor.exit.limit:
         hits.count(worker, executor.exit.limit)
     guilty, suspects = _to_blame(executor, held)
+    if is_too_late:  # the verdict would be an outcome: somebody else may hold the lease
+        guilty, suspects = None, []
     for task in held:
         task.fence = None
     if guilty is not None:
@@ -47,7 +51,7 @@ def take_exit(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     worker.suspects.extend(_parted(executor, suspects))
     known = {task.number for task in suspects}
     _give_back(worker, [t for t in held if t is not guilty and t.number not in known])
-    if worker.lock is not None:
+    if worker.lock is not None or worker.former_locks:
         core.ledger.after_commit(lambda: free_turns(core, worker, executor, held))
     core.ledger.flush()
     pump(core, worker)
@@ -57,9 +61,17 @@ def free_turns(
     core: Core, worker: WorkerDispatch, executor: Executor, tasks: Sequence[Task]
 ) -> None:
     """Give back group turns of answered tasks, and let those who waited go on."""
-    lock = worker.lock
-    if lock is None:
-        return
+    for lock in (worker.lock, *worker.former_locks):
+        if lock is not None:
+            _free_turns(core, lock, executor, tasks)
+    if worker.former_locks:
+        worker.former_locks = [lock for lock in worker.former_locks if lock.has_turn_of(worker)]
+    if not executor.hand:
+        pump(core, worker)
+    core.ledger.flush()
+
+
+def _free_turns(core: Core, lock: HostLock, executor: Executor, tasks: Sequence[Task]) -> None:
     for task in tasks:
         for owner, parked in lock.leave_key(task):
             owner.inbox_of(parked).give_back([parked])
@@ -67,8 +79,7 @@ def free_turns(
     if not executor.hand:
         for waiting in lock.leave(executor):
             pump(core, waiting)
-        pump(core, worker)
-    core.ledger.flush()
+    membership.close_unused(core, lock)
 
 
 def _give_back(worker: WorkerDispatch, tasks: list[Task]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from workmanager.dispatch import finish, hits, losses
+from workmanager.dispatch import finish, hits, losses, membership
 from workmanager.dispatch import outcome as words
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.outputs import Maker, OutputError
@@ -37,17 +37,20 @@ def take_outcomes(
     if maker is None or maker.version != executor.version:
         maker = worker.maker = Maker(worker, executor.version)
     freed: list[Task] = []
+    has_turns = worker.lock is not None or bool(worker.former_locks)
     hand, recent = executor.hand, executor.recent
     if len(recent) > RECENT_KEPT:
         recent.clear()
+    if worker.lock is not None and worker.lock.leases is not None:
+        outcomes, freed = membership.take_late(core, worker, executor, outcomes)
     if core.tracer is not None:
         maker.contexts = core.tracer.settle(worker, executor, outcomes)
     if executor.mode == "batch" and losses.has_failed_whole(worker, executor, outcomes):
-        freed, outcomes = losses.halve(worker, executor, outcomes), []
+        freed, outcomes = freed + losses.halve(worker, executor, outcomes), []
     for no, status, duration_us, proposals, error in outcomes:
         task = hand.pop(no)
         recent[no] = task.number
-        if worker.lock is not None:
+        if has_turns:
             freed.append(task)
         if status == words.OK and not task.canceled:
             _succeed(core, worker, executor, task, maker, proposals, duration_us, now, at)
@@ -59,7 +62,7 @@ def take_outcomes(
         executor.sent_at = {no: when for no, when in executor.sent_at.items() if no in hand}
     executor.overdue &= {task.number for task in hand.values()} if executor.overdue else set()
     executor.on_trial = executor.on_trial and bool(hand)
-    if worker.lock is not None:
+    if has_turns:
         core.ledger.after_commit(lambda: losses.free_turns(core, worker, executor, freed))
     pump(core, worker)  # first: the executor works on while the commit is made
     core.ledger.flush()

@@ -51,6 +51,7 @@ class WorkerDispatch:
         self.blocked_by: set[WorkerDispatch] = set()
         self.blocks: set[WorkerDispatch] = set()
         self.lock: HostLock | None = None
+        self.former_locks: list[HostLock] = []  # of groups it left while it held a turn
         self.counts: Counter[str] = Counter()
         self.busy_us = 0
         self.dead_letters = 0  # that are kept now
@@ -100,6 +101,11 @@ class WorkerDispatch:
     def backlog_bytes(self) -> int:
         """What the open tasks weigh."""
         return self.inbox.size_bytes + self.pending_bytes
+
+    @property
+    def run_s(self) -> float:
+        """How long an attempt may take until it is over, killed if need be."""
+        return self.spec.timeouts.start_to_close_s + self.spec.drain.kill_after_s
 
     @property
     def in_flight(self) -> int:

@@ -6,6 +6,9 @@ after a short share when others wait. With a key, the lock is per key and a turn
 
 Tokens grow with every turn. They are reserved in the store in blocks, ahead of their use, so that
 a restart never hands out a token again.
+
+Where the group reaches across hosts, a turn needs a lease beside its place in the queue, and its
+token is the lease's: see `cluster.Leases`.
 """
 
 from __future__ import annotations
@@ -14,12 +17,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
+    from workmanager.groups.cluster import Leases
+    from workmanager.groups.lease import Lease
 
 TOKEN_BLOCK = 10_000  # tokens reserved by one write
 SHARE_S = 0.05  # a holder's share while others wait; `maxHold` caps it
@@ -34,6 +41,7 @@ class Turn:
     token: int
     since: float
     key: str | None = None
+    lease: Lease | None = None
 
 
 class HostLock:
@@ -41,6 +49,10 @@ class HostLock:
 
     Args:
         reserve: Writes a new upper bound of tokens; calls back once it is durable.
+
+    Attributes:
+        leases: Where the right to a turn comes from across hosts; None on one host.
+        turn_count: Turns so far; what they waited and lasted in all stands beside.
     """
 
     def __init__(
@@ -56,6 +68,10 @@ class HostLock:
         self.members: list[WorkerDispatch] = []
         self._held: dict[str, int] = {}
         self._parked: dict[str, deque[tuple[WorkerDispatch, Task]]] = {}
+        self.leases: Leases | None = None
+        self.turn_count = 0
+        self.wait_s = self.held_s = 0.0
+        self._since: dict[WorkerDispatch, float] = {}  # when those that wait began to
         self._reserve = reserve
         self._ceiling = first_token
         self._reserving = False
@@ -71,30 +87,35 @@ class HostLock:
         if len(self.turns) >= self.limit or not self._is_next(worker):
             self.wait(worker)
             return None
-        token = self._next_token()
-        if token is None:
+        granted = self._grant("", worker)
+        if granted is None:
             self.wait(worker)
             return None
-        if worker in self.waiting:
-            self.waiting.remove(worker)
-        self.turns[executor] = Turn(executor, worker, token, now)
+        token, lease = granted
+        self.wait_s += now - self._since.get(worker, now)
+        self.stop_waiting(worker)
+        self.turns[executor] = Turn(executor, worker, token, now, lease=lease)
         return token
 
     def leave(self, executor: Executor) -> list[WorkerDispatch]:
         """End the executor's turn; returns the workers to look at, in the order they waited."""
-        if self.turns.pop(executor, None) is None:
+        turn = self.turns.pop(executor, None)
+        if turn is None:
             return []
+        self._end(turn)
         return list(self.waiting)
 
     def wait(self, worker: WorkerDispatch) -> None:
         """Queue *worker* for the next free turn."""
         if worker not in self.waiting:
             self.waiting.append(worker)
+            self._since[worker] = trio.current_time()
 
     def stop_waiting(self, worker: WorkerDispatch) -> None:
         """Take *worker* out of the queue: it has nothing to run."""
         if worker in self.waiting:
             self.waiting.remove(worker)
+            del self._since[worker]
 
     # -- with a key --------------------------------------------------------------------------
 
@@ -103,12 +124,13 @@ class HostLock:
     ) -> int | None:
         """Give *task* a turn of *key*; None if it was parked behind others of that key."""
         held = self._held.get(key, 0)
-        token = self._next_token() if held < self.limit else None
-        if token is None:
+        granted = self._grant(key, worker) if held < self.limit else None
+        if granted is None:
             self._parked.setdefault(key, deque()).append((worker, task))
             return None
+        token, lease = granted
         self._held[key] = held + 1
-        self.key_turns[task.number] = Turn(executor, worker, token, now, key)
+        self.key_turns[task.number] = Turn(executor, worker, token, now, key, lease)
         return token
 
     def leave_key(self, task: Task) -> list[tuple[WorkerDispatch, Task]]:
@@ -116,12 +138,23 @@ class HostLock:
         turn = self.key_turns.pop(task.number, None)
         if turn is None or turn.key is None:
             return []
+        self._end(turn)
         held = self._held[turn.key] - 1
         if held:
             self._held[turn.key] = held
         else:
             del self._held[turn.key]
-        return self._unpark(turn.key)
+        return self.unpark(turn.key)
+
+    def unpark(self, key: str) -> list[tuple[WorkerDispatch, Task]]:
+        """Return the first task that is parked behind *key*, if any; it may try again."""
+        queue = self._parked.get(key)
+        if not queue:
+            return []
+        freed = [queue.popleft()]
+        if not queue:
+            del self._parked[key]
+        return freed
 
     def unpark_worker(self, worker: WorkerDispatch) -> list[Task]:
         """Take back every parked task of *worker* (it stops or leaves the group)."""
@@ -139,9 +172,46 @@ class HostLock:
         """How many tasks of *worker* wait for a key."""
         return sum(owner is worker for queue in self._parked.values() for owner, _ in queue)
 
+    # -- across hosts ------------------------------------------------------------------------
+
+    def all_turns(self) -> list[Turn]:
+        """Return the turns of executors and of keys."""
+        return [*self.turns.values(), *self.key_turns.values()]
+
+    def has_turn_of(self, worker: WorkerDispatch) -> bool:
+        """Tell whether an executor of *worker* has a turn."""
+        return any(turn.worker is worker for turn in self.all_turns())
+
+    def lease_of(self, executor: Executor, task: Task) -> Lease | None:
+        """Return the lease under which *executor* has *task* in hand; None on one host."""
+        turn = self.key_turns.get(task.number) or self.turns.get(executor)
+        return turn.lease if turn is not None else None
+
+    def wants(self, key: str) -> bool:
+        """Tell whether somebody waits for a turn of *key* (empty: of the group)."""
+        return key in self._parked or (not key and bool(self.waiting))
+
     # -- inside ------------------------------------------------------------------------------
 
+    def _grant(self, key: str, worker: WorkerDispatch) -> tuple[int, Lease | None] | None:
+        """Return the token of a new turn, with its lease; None if it must wait for either."""
+        if self.leases is None:
+            token = self._next_token()
+            return None if token is None else (token, None)
+        lease = self.leases.take(key, worker.run_s)
+        return None if lease is None else (lease.token, lease)
+
+    def _end(self, turn: Turn) -> None:
+        self.turn_count += 1
+        self.held_s += trio.current_time() - turn.since
+        if turn.lease is not None and self.leases is not None:
+            self.leases.give_back(turn.lease)
+
     def _may_go_on(self, turn: Turn, now: float) -> bool:
+        if self.leases is not None and (
+            turn.lease is None or not self.leases.may_start(turn.lease, turn.worker.run_s)
+        ):
+            return False
         others = any(worker is not turn.worker for worker in self.waiting)
         return not others or now - turn.since < min(SHARE_S, self.max_hold_s)
 
@@ -153,15 +223,6 @@ class HostLock:
                 return ahead < free
             ahead += 1
         return ahead < free
-
-    def _unpark(self, key: str) -> list[tuple[WorkerDispatch, Task]]:
-        queue = self._parked.get(key)
-        if not queue:
-            return []
-        freed = [queue.popleft()]
-        if not queue:
-            del self._parked[key]
-        return freed
 
     def _next_token(self) -> int | None:
         """Take the next token; None until the next block of them is durable."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from workmanager.service.access import AccessCalls
 from workmanager.service.dead_letters import DeadLetterCalls
 from workmanager.service.events import EventCalls
+from workmanager.service.groups import GroupCalls
 from workmanager.service.idempotency import StoredAnswers
 from workmanager.service.observer import Observer
 from workmanager.service.operations import Operations
@@ -25,7 +26,14 @@ __all__ = ["Service"]
 
 
 class Service(
-    VersionCalls, EventCalls, TaskCalls, DeadLetterCalls, PlantCalls, WatchCalls, AccessCalls
+    VersionCalls,
+    EventCalls,
+    TaskCalls,
+    DeadLetterCalls,
+    GroupCalls,
+    PlantCalls,
+    WatchCalls,
+    AccessCalls,
 ):
     """All calls; each group of them stands in a module of its own.
 

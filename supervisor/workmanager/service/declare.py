@@ -52,7 +52,8 @@ async def resolve(
         ManifestError: It asks for a lock that reaches further than this service does.
     """
     engines.require(spec.engine, settings)
-    _check_scope(spec)
+    if not settings.is_dapr:
+        _check_scope(spec)
     spec, content = take_code(spec)
     if content is not None:
         return spec, content

@@ -13,6 +13,7 @@ from workmanager.policy.limits import LIMITS
 
 if TYPE_CHECKING:
     from workmanager.dispatch.core import Core
+    from workmanager.groups.local import HostLock
     from workmanager.lifecycle.keeper import Keeper
 
 
@@ -75,9 +76,7 @@ def _held(keeper: Keeper, waiting: int) -> tuple[str, bool, str]:
     dispatch = keeper.dispatch
     ready, delayed = dispatch.inbox.ready(), dispatch.inbox.delayed()
     if dispatch.lock is not None and (ready or dispatch.lock.parked(dispatch)):
-        holders = sorted({t.worker.name for t in dispatch.lock.turns.values()})
-        who = ", ".join(holders) or "nobody"
-        return f"{waiting} tasks wait for group {dispatch.lock.name!r}, held by {who}", False, ""
+        return _group(dispatch.lock, waiting)
     if ready and dispatch.bucket is not None:
         return f"{waiting} tasks wait for the rate limit", False, "raise rateLimit.limit"
     if delayed and not ready:
@@ -87,6 +86,19 @@ def _held(keeper: Keeper, waiting: int) -> tuple[str, bool, str]:
         step = "raise the limit, or use less" if ": limit " in dispatch.last_error else ""
         return f"{text}; last error: {dispatch.last_error}", False, step
     return f"{waiting} tasks wait, {ready} of them ready", True, ""
+
+
+def _group(lock: HostLock, waiting: int) -> tuple[str, bool, str]:
+    name = lock.name
+    holders = sorted({turn.worker.name for turn in lock.all_turns()})
+    if holders or lock.leases is None:
+        who = ", ".join(holders) or "nobody"
+        return f"{waiting} tasks wait for group {name!r}, held by {who}", False, ""
+    if lock.leases.error:
+        text = f"{waiting} tasks wait for group {name!r}, whose lock cannot be had:"
+        return f"{text} {lock.leases.error}", False, "`workmanager health` shows the sidecar"
+    text = f"{waiting} tasks wait for group {name!r}, held by another host"
+    return text, False, f"`workmanager group get {name} -o yaml` shows by which, and until when"
 
 
 def _facts(core: Core, keeper: Keeper) -> dict[str, Any]:

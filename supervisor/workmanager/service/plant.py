@@ -1,4 +1,4 @@
-"""The calls about groups, engines, operations, logs and health."""
+"""The calls about engines, operations, logs and health."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from workmanager import __version__
-from workmanager.dispatch.handout import pump
 from workmanager.engines import registry as engines
-from workmanager.errors import ConflictError, NotFoundError, Reason
-from workmanager.model.resources import Engine, Group, GroupMember, Health, LogLine, Operation, Page
+from workmanager.model.resources import Engine, Health, LogLine, Operation, Page
 from workmanager.model.states import ExecutorState, WorkerState
 from workmanager.service import cages, health
 from workmanager.service.base import Calls
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from workmanager.groups.local import HostLock
     from workmanager.service.operations import Operations, Running
     from workmanager.supervisor import Supervisor
     from workmanager.telemetry.logbook import Follower
@@ -31,47 +28,6 @@ class PlantCalls(Calls):
     def __init__(self, supervisor: Supervisor, operations: Operations) -> None:
         super().__init__(supervisor, operations)
         self._metrics = Metrics(supervisor)
-
-    # -- groups ------------------------------------------------------------------------------
-
-    async def list_groups(self) -> Page[Group]:
-        """Return all groups."""
-        locks = sorted(self._sup.core.locks.values(), key=lambda lock: lock.name)
-        return Page(items=[_group(lock) for lock in locks])
-
-    async def get_group(self, name: str) -> Group:
-        """Return one group.
-
-        Raises:
-            NotFoundError: GROUP_NOT_FOUND.
-        """
-        return _group(self._lock(name))
-
-    async def release_group(self, name: str, token: int) -> Group:
-        """End the turn that holds *token*, by ending its executor: its attempt goes back.
-
-        Raises:
-            ConflictError: No turn has this token any more (LEASE_LOST).
-        """
-        lock = self._lock(name)
-        turns = [*lock.turns.values(), *lock.key_turns.values()]
-        turn = next((t for t in turns if t.token == token), None)
-        if turn is None:
-            raise ConflictError(
-                f"group {name!r} is not held under token {token}", reason=Reason.LEASE_LOST
-            )
-        if turn.executor.hand:
-            turn.executor.end("its group was released by an operator")
-        else:
-            for waiting in lock.leave(turn.executor):
-                pump(self._sup.core, waiting)
-        return _group(lock)
-
-    def _lock(self, name: str) -> HostLock:
-        lock = self._sup.core.locks.get(name)
-        if lock is None:
-            raise NotFoundError(f"no worker is in a group {name!r}", reason=Reason.GROUP_NOT_FOUND)
-        return lock
 
     # -- engines, operations -----------------------------------------------------------------
 
@@ -196,6 +152,11 @@ class PlantCalls(Calls):
             health.check("workers", "ok", value=len(self._sup.keepers)),
             *cages.service_checks(self._sup.isolation, self._sup.settings.sandbox_level),
         ]
+        checks += [
+            _check(f"group/{lock.name}", False, lock.leases.error)
+            for lock in core.locks.values()
+            if lock.leases is not None and lock.leases.error
+        ]
         lost = [
             executor.id
             for keeper in self._keepers()
@@ -214,35 +175,3 @@ def _check(
     name: str, good: bool, detail: str, *, bad: Literal["degraded", "failed"] = "degraded"
 ) -> dict[str, Any]:
     return health.check(name, "ok" if good else bad, "" if good else detail)
-
-
-def _group(lock: HostLock) -> Group:
-    spec = lock.members[0].spec.group
-    assert spec is not None  # noqa: S101 - members of a group have one
-    holders = [
-        {
-            "worker": turn.worker.name,
-            "executor": turn.executor.id,
-            "token": turn.token,
-            "key": turn.key or "",
-        }
-        for turn in [*lock.turns.values(), *lock.key_turns.values()]
-    ]
-    members = [
-        GroupMember(
-            worker=member.name,
-            waiting=member.inbox.ready() + lock.parked(member),
-            holding=sum(holder["worker"] == member.name for holder in holders),
-        )
-        for member in lock.members
-    ]
-    return Group(
-        name=lock.name,
-        limit=lock.limit,
-        key=spec.key,
-        delivery=spec.delivery,
-        scope=spec.scope,
-        members=members,
-        holders=holders,
-        fencing_token=lock.token,
-    )

@@ -125,8 +125,17 @@ def conditions(keeper: Keeper) -> list[Condition]:
     isolated, level, message = cages.condition_of(dispatch.executors)
     found.append(condition("Isolated", holds=isolated, reason=level, message=message))
     if dispatch.lock is not None:
-        holds = any(turn.worker is dispatch for turn in dispatch.lock.turns.values())
-        found.append(condition("GroupReady", holds=True, reason="HOLDING" if holds else "MEMBER"))
+        reason = "HOLDING" if dispatch.lock.has_turn_of(dispatch) else "MEMBER"
+        leases = dispatch.lock.leases
+        error = leases.error if leases is not None else ""
+        found.append(
+            condition(
+                "GroupReady",
+                holds=not error,
+                reason="LOCK_UNAVAILABLE" if error else reason,
+                message=error,
+            )
+        )
     return found
 
 

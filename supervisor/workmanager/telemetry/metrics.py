@@ -52,6 +52,7 @@ class Metrics:
         """Yield every metric (prometheus_client's collector protocol)."""
         yield from self._service()
         yield from self._workers()
+        yield from self._groups()
         yield from self._processes()
 
     def _service(self) -> Iterable[Metric]:
@@ -127,6 +128,25 @@ class Metrics:
             restarts.add_metric(labels, keeper.restarts)
             state.add_metric([*labels, keeper.state.value], 1)
         yield from (busy, backlog, size, flying, restarts, state)
+
+    def _groups(self) -> Iterable[Metric]:
+        """What groups wait and hold: turns on this host, and the leases behind them."""
+        locks = list(self._sup.core.locks.values())
+        leases = [lock.leases for lock in locks if lock.leases is not None]
+        for name, text, found in (
+            ("turns", "Turns that ended.", [k.turn_count for k in locks]),
+            ("wait_seconds", "Time that turns were waited for.", [k.wait_s for k in locks]),
+            ("hold_seconds", "Time that turns lasted.", [k.held_s for k in locks]),
+            ("leases", "Leases taken across hosts.", [k.granted for k in leases]),
+            ("lease_wait_seconds", "Time leases were asked for.", [k.wait_s for k in leases]),
+            ("lease_hold_seconds", "Time leases were held.", [k.held_s for k in leases]),
+            ("leases_lost", "Leases that ran out in use.", [k.lost for k in leases]),
+        ):
+            names = [k.group for k in leases] if "lease" in name else [k.name for k in locks]
+            counter = CounterMetricFamily(f"workmanager_group_{name}", text, labels=["group"])
+            for group, value in zip(names, found, strict=True):
+                counter.add_metric([group], value)
+            yield counter
 
     def _processes(self) -> Iterable[Metric]:
         """What executors use, by OpenTelemetry's names for process metrics."""
