@@ -1,0 +1,147 @@
+"""One streaming subscription of a fake sidecar: deliveries out, one answer per id back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventRequest, TopicEventResponse
+from dapr.proto.runtime.v1.pubsub_pb2 import (
+    SubscribeTopicEventsRequestInitialAlpha1,
+    SubscribeTopicEventsRequestProcessedAlpha1,
+    SubscribeTopicEventsResponseAlpha1,
+)
+from fake_envelope import EnvelopeError, is_expired, parsed, raw_event, request_of
+
+if TYPE_CHECKING:
+    from fake_broker import Component, Message
+    from fake_faults import Record
+
+SUCCESS = TopicEventResponse.SUCCESS
+DROP = TopicEventResponse.DROP
+TRUE = ("true", "1", "t", "y", "yes", "on")
+
+
+class ClosedError(Exception):
+    """The stream ended before the answer came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """The inbound resiliency policy of the pubsub component."""
+
+    retries: int = 0
+    interval_s: float = 0.5
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """A stream that a client holds open, subscribed at the component."""
+
+    asked: SubscribeTopicEventsRequestInitialAlpha1
+    context: Any  # grpc.aio's servicer context
+    component: Component
+    inbound: Inbound
+    record: Record
+    is_closed: bool = False
+    dropped: asyncio.Future[str] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    _waiting: dict[str, asyncio.Future[int]] = field(default_factory=dict)
+    _gone: set[asyncio.Future[int]] = field(default_factory=set)
+    _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _loops: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        self._loops = self.component.subscribe(self.asked.topic, self)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.forget()
+        for waiting in self._gone:
+            if not waiting.done():
+                waiting.set_exception(ClosedError())
+
+    def forget(self) -> None:
+        """Take the subscription from the component; the stream stays open and is deaf."""
+        for loop in self._loops:
+            loop.cancel()
+        self.component.unsubscribe(self.asked.topic, self)
+
+    def answer(self, processed: SubscribeTopicEventsRequestProcessedAlpha1) -> None:
+        status = processed.status.status
+        self.record.answers.setdefault(processed.id, []).append(
+            TopicEventResponse.TopicEventResponseStatus.Name(status)
+        )
+        waiting = self._waiting.get(processed.id)
+        if waiting is None or waiting.done():
+            self.record.stray_answers.append(processed.id)
+        else:
+            waiting.set_result(status)
+
+    async def handle(self, message: Message) -> bool:
+        """Deliver *message*; return False when the component gets an error."""
+        if self.is_closed:
+            return False
+        known = ""
+        try:
+            event = self._event(message)
+            known = str(event.get("id", ""))
+            if is_expired(event):
+                await self._dead_letter(message)
+                return True
+            request = request_of(event, topic=self.asked.topic, pubsub=self.component.name)
+            status = await self._insist(request)
+        except ClosedError:
+            return False
+        except EnvelopeError:
+            status = TopicEventResponse.RETRY
+        if status == SUCCESS:
+            return True
+        if await self._dead_letter(message) or status == DROP:
+            return True
+        self.record.lost.append(known)
+        return False
+
+    async def _insist(self, request: TopicEventRequest) -> int:
+        for _ in range(self.inbound.retries):
+            status = await self._deliver(request)
+            if status in (SUCCESS, DROP):
+                return status
+            await asyncio.sleep(self.inbound.interval_s)
+        return await self._deliver(request)
+
+    async def _deliver(self, request: TopicEventRequest) -> int:
+        if self.is_closed:
+            raise ClosedError
+        waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = waiting  # a second one of this id takes the first one's place
+        self._gone.add(waiting)
+        self.record.deliveries[request.id] += 1
+        try:
+            async with self._sending:
+                await self.context.write(SubscribeTopicEventsResponseAlpha1(event_message=request))
+            return await waiting
+        except (asyncio.InvalidStateError, RuntimeError) as error:  # the call has ended
+            raise ClosedError from error
+        finally:
+            self._gone.discard(waiting)
+            self._waiting.pop(request.id, None)
+
+    def _event(self, message: Message) -> dict[str, Any]:
+        if self.asked.metadata.get("rawPayload", "").lower() in TRUE:
+            return raw_event(message.data, self.asked.topic, self.component.name)
+        return parsed(message.data)
+
+    async def _dead_letter(self, message: Message) -> bool:
+        if not self.asked.dead_letter_topic:
+            return False
+        self.record.dead_lettered += 1
+        with contextlib.suppress(Exception):
+            await self.component.publish(
+                self.asked.dead_letter_topic, message.data, message.metadata
+            )
+            return True
+        return False
