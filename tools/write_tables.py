@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +26,7 @@ from workmanager.errors import Reason
 from workmanager.model import states
 from workmanager.model.manifest import Manifest
 from workmanager.model.versioning import VERSION_FIELDS
+from workmanager.service.metrics import Metrics
 
 sys.path.insert(0, str(Path(__file__).parent))
 from schema_words import shown_bounds, shown_default, shown_type, target_of
@@ -82,6 +84,7 @@ def _rows(kind: str, argument: str, document: Document) -> Table:
     return {
         "commands": _commands,
         "exit-codes": _exit_codes,
+        "metrics": _metrics,
         "reasons": _reasons,
         "settings": _settings,
         "version-fields": _version_fields,
@@ -170,6 +173,24 @@ def _walk(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str
 
 def _exit_codes() -> Table:
     return ["Code", "Says"], [[str(code.value), words] for code, words in MEANINGS.items()]
+
+
+def _metrics() -> Table:
+    """List every metric, from what is collected of a service without workers."""
+    ledger = SimpleNamespace(commits=0, error=None)
+    nothing: Any = SimpleNamespace(
+        core=SimpleNamespace(counts=Counter(), ledger=ledger, locks={}),
+        keepers={},
+        logbook=SimpleNamespace(total=0),
+        spans=None,
+        zygote=SimpleNamespace(restarts=0),
+    )
+    rows = []
+    for family in Metrics(nothing).collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ()))
+        rows.append([f"`{name}`", family.type, labels, family.documentation])
+    return ["Metric", "Type", "Labels", "What"], rows
 
 
 def _reasons() -> Table:

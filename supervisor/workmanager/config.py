@@ -39,6 +39,7 @@ class Settings(BaseModel):
     socket: str = ""  # the Unix socket; empty = in $RUNTIME_DIRECTORY or state, "none" = none
     grpc_bind: str = "127.0.0.1:5002"  # "none" = no gRPC, which saves its memory
     grpc_socket: str = ""  # its Unix socket; empty = grpc.sock in state unless grpc_bind is "none"
+    conductor_metrics: str = "none"  # where Conductor's names are served; theirs is port 2112
     dev: bool = False  # no authentication, on loopback only
     token_file: Path | None = None  # default: a credential, else in the state folder, made there
     allowed_uids: tuple[int, ...] = ()
@@ -73,7 +74,7 @@ class Settings(BaseModel):
     sandbox_require: tuple[str, ...] = ()  # a level at least, layers; without them no start
     sandbox_uid_base: Annotated[int, Field(ge=1000, le=2**32 - 2**17)] = 1_900_000_000  # see docs
 
-    @field_validator("bind", "grpc_bind")
+    @field_validator("bind", "grpc_bind", "conductor_metrics")
     @classmethod
     def _bind_is_an_address(cls, text: str) -> str:
         host, _, port = text.rpartition(":")

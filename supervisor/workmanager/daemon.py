@@ -23,6 +23,7 @@ from workmanager.api.auth import Auth, load_or_create_token
 from workmanager.api.listeners import Tls
 from workmanager.api.rest.app import create_app
 from workmanager.api.rest.bodies import Limits
+from workmanager.api.scrape import metrics_app
 from workmanager.api.server import ServerOptions, serve
 from workmanager.errors import WorkManagerError
 from workmanager.ops import systemd
@@ -135,6 +136,7 @@ async def _serve(
             )
         )
         urls += await _open_grpc(nursery, settings, reloader, doors_closed)
+        urls += await _open_conductor(nursery, settings, service, doors_closed)
         log.info("serving", urls=urls, dev=settings.dev, state=str(settings.state))
         around.notifier.tell(READY=1)
         task_status.started(urls)
@@ -170,6 +172,20 @@ async def _open_grpc(
         lambda task_status: serve_grpc(backing, options, shutdown=shutdown, task_status=task_status)
     )
     return urls
+
+
+async def _open_conductor(
+    nursery: trio.Nursery, settings: Settings, service: Service, shutdown: trio.Event
+) -> list[str]:
+    """Open the door for those who know Conductor's metrics, if it is asked for."""
+    if settings.conductor_metrics == "none":
+        return []
+    app = metrics_app(service.conductor.render)
+    options = ServerOptions(binds=(settings.conductor_metrics,), tls=_tls(settings))
+    urls: list[str] = await nursery.start(
+        lambda task_status: serve(app, options, shutdown=shutdown, task_status=task_status)
+    )
+    return [f"{url}/metrics" for url in urls]
 
 
 async def _watch_signals(stop: trio.Event) -> None:

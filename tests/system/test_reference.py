@@ -52,7 +52,7 @@ def test_every_metric_is_in_the_reference(lab):
     lab.worker("metered", "def process(event): pass")
     served = lab.client.send("GET", "/metrics")[1].decode()
     kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", served, re.MULTILINE))
-    text = (DOCS / "operations.md").read_text()
+    text = (DOCS / "observability.md").read_text()
     kind = "counter|gauge|histogram|summary"
     documented = dict(re.findall(rf"^\| `(\w+)` \| ({kind}) \|", text, re.MULTILINE))
     assert documented == kinds

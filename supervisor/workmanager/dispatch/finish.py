@@ -44,7 +44,6 @@ def complete(
     """Settle a task that succeeded; its outputs are already in the ledger."""
     task.attempt += 1
     worker.counts["completed"] += 1
-    worker.busy_us += duration_us
     attributes = task.event.attributes
     row = (
         task.number, worker.no, _COMPLETED, task.attempt, task.crashes, executor.version,
@@ -103,6 +102,9 @@ def fail_attempt(
     """Count an attempt that failed: try again later, or end the task."""
     task.attempt += 1
     task.error = (failure.type, failure.message, failure.traceback)
+    worker.counts["attempts_failed"] += 1
+    if timed_out:
+        worker.counts["attempts_timed_out"] += 1
     verdict = _verdict(core, worker, task, failure, kind=kind, timed_out=timed_out)
     if isinstance(verdict, GiveUp):
         end(
@@ -124,6 +126,7 @@ def charge_crash(
     task.crashes += 1
     task.error = (failure.type, failure.message, failure.traceback)
     worker.counts["crashed"] += 1
+    worker.counts["attempts_failed"] += 1
     worker.last_error = f"{failure.type}: {failure.message}"[:500]
     if task.crashes >= worker.spec.dead_letter.max_crashes or task.single_shot:
         end(

@@ -92,6 +92,8 @@ def _try_suspects(core: Core, worker: WorkerDispatch, executor: Executor, now: f
 
 def _give(core: Core, worker: WorkerDispatch, executor: Executor, tasks: list[Task]) -> None:
     wires = core.tracer.begin(tasks) if core.tracer is not None else None
+    worker.counts["handouts"] += 1
+    worker.counts["handed_out"] += len(tasks)
     executor.run(tasks, batch=executor.mode == "batch", wires=wires)
     if core.watch is not None:
         core.watch.handed_out(executor, tasks)
@@ -171,6 +173,7 @@ def _fit(core: Core, worker: WorkerDispatch, tasks: list[Task]) -> list[Task]:
     now = time.time()
     if tasks:
         worker.last_event_at = now
+        worker.last_wait_s = max(0.0, now - tasks[0].accepted_at)
     to_start, to_close = timeouts.schedule_to_start_s, timeouts.schedule_to_close_s
     late = [
         task

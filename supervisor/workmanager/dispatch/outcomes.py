@@ -47,8 +47,11 @@ def take_outcomes(
         maker.contexts = core.tracer.settle(worker, executor, outcomes)
     if executor.mode == "batch" and losses.has_failed_whole(worker, executor, outcomes):
         freed, outcomes = freed + losses.halve(worker, executor, outcomes), []
+    durations = worker.durations
     for no, status, duration_us, proposals, error in outcomes:
         task = hand.pop(no)
+        worker.busy_us += duration_us
+        durations[duration_us.bit_length()] += 1
         recent[no] = task.number
         if has_turns:
             freed.append(task)
@@ -56,6 +59,8 @@ def take_outcomes(
             _succeed(core, worker, executor, task, maker, proposals, duration_us, now, at)
         else:
             _fail(core, worker, executor, task, status, error, duration_us)
+    if outcomes:
+        worker.last_duration_us = outcomes[-1][2]
     if executor.heartbeats:
         executor.heartbeats = {no: when for no, when in executor.heartbeats.items() if no in hand}
     if executor.sent_at:
@@ -85,6 +90,7 @@ def _succeed(
             outputs = maker.make(task, proposals, at)
         except OutputError as error:
             failure = words.Failure("OutputError", str(error))
+            worker.counts["outputs_refused"] += 1
             finish.fail_attempt(core, worker, executor, task, failure, kind=words.NON_RETRYABLE)
             return
         if task.segment.id != finish.FREE_SEGMENT:
@@ -92,6 +98,7 @@ def _succeed(
                 if event.topic:
                     offer(core, event, producer=worker)
         worker.counts["outputs"] += len(outputs)
+        worker.last_output_bytes = sum([len(event.wire) for event in outputs])
     finish.complete(core, worker, executor, task, outputs=outputs, duration_us=duration_us, now=now)
 
 

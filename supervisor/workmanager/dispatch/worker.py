@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workmanager.groups.local import HostLock
     from workmanager.model.spec import WorkerSpec
 
+DURATION_BITS = 54  # an executor can say 52 at most
 STRICT_KEY = ""  # the one key of a worker with strict order
 
 
@@ -53,7 +54,11 @@ class WorkerDispatch:
         self.lock: HostLock | None = None
         self.former_locks: list[HostLock] = []  # of groups it left while it held a turn
         self.counts: Counter[str] = Counter()
-        self.busy_us = 0
+        self.busy_us = 0  # in handlers, whatever became of it
+        self.durations = [0] * DURATION_BITS  # attempts by the bits of their us
+        self.last_duration_us = 0
+        self.last_wait_s = 0.0
+        self.last_output_bytes = 0
         self.dead_letters = 0  # that are kept now
         self.pending = 0  # deliveries accepted but not durable yet
         self.pending_bytes = 0

@@ -288,6 +288,7 @@ class Keeper:
 
     def serve(self, fresh: list[Executor]) -> None:
         """Let *fresh* take tasks."""
+        self.dispatch.counts["starts"] += len(fresh)
         for executor in fresh:
             if executor.exit is not None:
                 self.wake()  # it has died since it was ready: the next step starts another one

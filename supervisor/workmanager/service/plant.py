@@ -11,7 +11,8 @@ from workmanager.model.resources import Engine, Health, LogLine, Operation, Page
 from workmanager.model.states import ExecutorState, WorkerState
 from workmanager.service import cages, health
 from workmanager.service.base import Calls
-from workmanager.telemetry.metrics import Metrics
+from workmanager.service.conductor import ConductorMetrics
+from workmanager.service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
 
 
 class PlantCalls(Calls):
-    """Everything that is not about one worker or its events."""
+    """Everything that is not about one worker or its events.
+
+    Attributes:
+        conductor: The metrics that a Conductor worker has, for a port of their own.
+    """
 
     def __init__(self, supervisor: Supervisor, operations: Operations) -> None:
         super().__init__(supervisor, operations)
         self._metrics = Metrics(supervisor)
+        self.conductor = ConductorMetrics(supervisor)
 
     # -- engines, operations -----------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""Logs, metrics and health."""
+"""Logs, traces, changes, and what processes use."""
