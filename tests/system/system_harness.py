@@ -24,6 +24,7 @@ from urllib.parse import urlencode, urlsplit
 
 import psutil
 
+LEVEL = os.environ.get("WORKMANAGER_TEST_LEVEL", "auto")  # of the sandbox; see tests/conftest.py
 START_S = 30
 STOP_S = 30
 ORPHAN_S = 1.0  # what the service left behind must be gone by then
@@ -106,6 +107,7 @@ class Service:
         words += ["--bind", "127.0.0.1:0", "--socket", "none", "--log-format", "json"]
         words += ["--set", "grpc_bind=none"]
         words += ["--set", "log_worker_lines=false"]
+        words += ["--set", f"sandbox_level={LEVEL}"]
         words += ["--set", "restarts_per_minute=100000", *options]  # tests share a service
         clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKMANAGER_")}
         process = subprocess.Popen(

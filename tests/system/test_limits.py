@@ -77,6 +77,20 @@ def test_bill_tells_attempts_of_one_executor_apart(lab):
     assert held["cpuS"] < 0.15 < burnt["cpuS"]
 
 
+def test_bill_counts_children_that_were_waited_for(lab):
+    code = """
+    import subprocess, sys
+    BURN = "import time\\nwhile time.process_time() < 0.3: pass"
+    def process(event):
+        subprocess.run([sys.executable, "-S", "-c", BURN], check=True)
+    """
+    worker = lab.worker("a", code, topic="in", isolation={"subprocess": "allow"})
+    lab.send("in", 1)
+    worker.until_idle()
+    [task] = worker.tasks()
+    assert 0.28 < task["usage"]["cpuS"] < 3
+
+
 def test_bill_of_attempts_side_by_side_is_unknown(lab):
     worker = lab.worker("a", CODE, topic="in", concurrency={"perExecutor": 2})
     lab.send("in", "fine")

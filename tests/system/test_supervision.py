@@ -10,7 +10,8 @@ import psutil
 import pytest
 from system_harness import Lab, Service, check_gone, until
 
-LEVELS = ("none", "basic", "full", "uid")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="level uid needs root")
+LEVELS = ("none", "basic", "full", pytest.param("uid", marks=needs_root))
 LOOP = """
 import os, threading
 def start(context):
@@ -87,7 +88,7 @@ def test_daemon_that_left_its_group_is_killed_with_its_executor(lab):
     until(lambda: {p.pid for p in lab.service.family()} <= before | executors)
 
 
-@pytest.mark.parametrize("level", ["basic", "full", "uid"])
+@pytest.mark.parametrize("level", LEVELS[1:])
 def test_tree_of_an_executor_dies_with_it(lab, level):
     code = """
     import os, time

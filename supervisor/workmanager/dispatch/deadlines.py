@@ -27,7 +27,8 @@ def watch(core: Core, worker: WorkerDispatch, executor: Executor) -> None:
     """Arm the executor's deadline unless it is armed; called after tasks were handed to it."""
     if executor.deadline is None and executor.hand:
         when = _due(worker, executor)
-        executor.throttled_before_s = executor.throttled_s()
+        if not executor.kill_at:  # else it is armed anew, to kill the one that was asked to stop
+            executor.throttled_before_s = executor.throttled_s()
         executor.deadline = core.timers.at(when, lambda: _check(core, worker, executor))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,16 +29,6 @@ CPU_PERIOD_US = 100_000
 OWN_WEIGHT = 1000  # of the service, beside 100 of an executor: it has to stay in control
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a group has used: CPU seconds, the most memory at once, and bytes read and written."""
-
-    cpu_s: float = 0.0
-    memory_peak_bytes: int = 0
-    read_bytes: int = 0
-    written_bytes: int = 0
 
 
 class Group:
@@ -74,19 +63,9 @@ class Group:
             throttled_s=_keyed(self._path / "cpu.stat").get("throttled_usec", 0) / 1e6,
         )
 
-    def usage(self) -> Usage:
-        """Return what it has used so far."""
-        io = _io(self._path / "io.stat")
-        return Usage(
-            cpu_s=_keyed(self._path / "cpu.stat").get("usage_usec", 0) / 1e6,
-            memory_peak_bytes=_number(self._path / "memory.peak"),
-            read_bytes=io[0],
-            written_bytes=io[1],
-        )
-
-    def memory_bytes(self) -> int:
-        """Return what it holds in memory now, the page cache of its files included."""
-        return _number(self._path / "memory.current")
+    def cpu_ns(self) -> int:
+        """Return the processor time of all that ever were in it; 0 if it is gone."""
+        return _keyed(self._path / "cpu.stat").get("usage_usec", 0) * 1000
 
     def weigh(self, resources: Resources) -> None:
         """Set its shares of processors and disks, beside those of others that want them.
@@ -249,21 +228,6 @@ def _words(path: Path) -> list[str]:
         return []
 
 
-def _number(path: Path) -> int:
-    words = _words(path)
-    return int(words[0]) if words and words[0].isdigit() else 0
-
-
 def _keyed(path: Path) -> dict[str, int]:
     words = _words(path)
     return {k: int(v) for k, v in zip(words[::2], words[1::2], strict=False) if v.isdigit()}
-
-
-def _io(path: Path) -> tuple[int, int]:
-    read = written = 0
-    for word in _words(path):
-        name, _, value = word.partition("=")
-        if value.isdigit():
-            read += int(value) if name == "rbytes" else 0
-            written += int(value) if name == "wbytes" else 0
-    return read, written

@@ -101,7 +101,7 @@ class Executor:
         self.settled = trio.Event()  # ready, refused, or gone
         self.gone = trio.Event()
         self.process = Process(spawned.pid, spawned.pidfd, room.group)
-        self.meter = Meter(spawned.pid)
+        self.meter = Meter(spawned.pid, has_children=room.has_children, group=room.group)
         self._listener = listener
         self.on_request: Callable[[HttpRequest], None] = lambda _: None
         self._has_greeted = self._has_said_bye = False

@@ -5,6 +5,9 @@ what the attempts answered in between have used: exact for one that was answered
 attempt over a millisecond is, and shared out by duration among brisk ones that were answered
 together. Reading the processor time costs a microsecond per wake-up; memory and bytes cost fifty,
 so only attempts that took long are asked for them. Where attempts run side by side nothing is said.
+
+Of a worker that may start processes their processor time counts, too: of all of them where there is
+a cgroup, else of those that were waited for.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from workmanager.executors.cgroups import Group
     from workmanager.executors.process import Exit
 
 LONG_US = 50_000
@@ -29,10 +33,17 @@ _NO_DETAILS = NO_BILL[1:]
 
 
 class Meter:
-    """Meters one process."""
+    """Meters one process.
 
-    def __init__(self, pid: int) -> None:
+    Args:
+        has_children: It may start others.
+        group: Its cgroup; None without.
+    """
+
+    def __init__(self, pid: int, *, has_children: bool = False, group: Group | None = None) -> None:
         self._pid = pid
+        self._has_children = has_children
+        self._group = group if has_children else None
         self._clock = sampling.cpu_clock(pid)
         self._cpu_ns = 0
         self._io: tuple[int, int] | None = None
@@ -42,13 +53,13 @@ class Meter:
 
     def start(self) -> None:
         """Begin: what the process has used so far was for its start."""
-        self._cpu_ns = sampling.cpu_ns(self._clock)
+        self._cpu_ns = self._spent_ns()
         self._io = sampling.io_bytes(self._pid)
         sampling.forget_peak(self._pid)
 
     def note(self, outcomes: Sequence[Sequence[Any]], busy_us: int) -> None:
         """Take the reading for *outcomes*, which have just been answered; they took *busy_us*."""
-        now_ns = sampling.cpu_ns(self._clock)
+        now_ns = self._spent_ns()
         if not now_ns:  # it has gone, and these were its last words
             self._ratio, self._details = -1.0, _NO_DETAILS
             return
@@ -61,7 +72,8 @@ class Meter:
 
     def close(self, end: Exit) -> None:
         """The process has ended: what it used since its last answer is its last attempt's."""
-        cpu_us = int(end.cpu_s * 1e6) - self._cpu_ns // 1000
+        in_all_ns = self._group.cpu_ns() if self._group is not None else int(end.cpu_s * 1e9)
+        cpu_us = (in_all_ns - self._cpu_ns) // 1000
         self._end = max(0, cpu_us), end.memory_peak_bytes, UNKNOWN, UNKNOWN
 
     def bill(self, duration_us: int) -> Bill:
@@ -72,6 +84,14 @@ class Meter:
             return NO_BILL
         cpu_us = int(duration_us * self._ratio)
         return (cpu_us, *(self._details if duration_us >= LONG_US else _NO_DETAILS))
+
+    def _spent_ns(self) -> int:
+        if self._group is not None:
+            return self._group.cpu_ns()
+        own_ns = sampling.cpu_ns(self._clock)
+        if own_ns and self._has_children:
+            own_ns += sampling.children_cpu_ns(self._pid)
+        return own_ns
 
     def _look(self) -> tuple[int, int, int]:
         peak = sampling.peak_bytes(self._pid) or UNKNOWN

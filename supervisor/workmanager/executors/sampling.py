@@ -3,7 +3,7 @@
 Read from outside, so that nothing depends on the word of user code. Each function costs some
 microseconds and answers 0 for a process that has gone.
 
-Source: proc(5): pid/statm, pid/status, pid/io, task/tid/children; clock_getcpuclockid(3).
+Source: proc(5): pid/stat, pid/statm, pid/status, pid/io, task/tid/children; clock_getcpuclockid(3).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 FILES_BYTES = 32 * 2**20  # an interpreter's libraries; only beyond it shared memory is looked for
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
+_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 _CPUCLOCK_SCHED = 2  # of a whole process, in nanoseconds: include/linux/posix-timers_types.h
 _MEMORY = (b"RssAnon:", b"RssShmem:", b"VmSwap:")
 _STATUS_BYTES = 8192
@@ -79,6 +80,12 @@ def cpu_ns(clock: int) -> int:
         return time.clock_gettime_ns(clock)
     except OSError:
         return 0
+
+
+def children_cpu_ns(pid: int) -> int:
+    """Return the processor time of the children that *pid* has waited for, and of theirs."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # from the third, state, on
+    return (int(fields[13]) + int(fields[14])) * _TICK_NS if len(fields) > 14 else 0
 
 
 def children(pid: int) -> list[int]:

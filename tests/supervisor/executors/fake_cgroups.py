@@ -20,15 +20,12 @@ GROUP = {
     "memory.swap.max": "max\n",
     "memory.oom.group": "0\n",
     "memory.events": "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\noom_group_kill 0\n",
-    "memory.peak": "1048576\n",
-    "memory.current": "4096\n",
     "pids.max": "max\n",
     "pids.events": "max 2\n",
     "cpu.max": "max 100000\n",
     "cpu.weight": "100\n",
     "cpu.stat": "usage_usec 2500000\nuser_usec 1\nnr_throttled 3\nthrottled_usec 1500000\n",
     "io.weight": "default 100\n",
-    "io.stat": "254:0 rbytes=4096 wbytes=8192 rios=1 wios=2\n254:16 rbytes=1 wbytes=2\n",
 }
 
 

@@ -43,6 +43,11 @@ class Room:
     group: Group | None
     scratch: Scratch
 
+    @property
+    def has_children(self) -> bool:
+        """Whether it may start processes."""
+        return self.profile.get("subprocess", "allow") == "allow"  # level none forbids nothing
+
     @contextmanager
     def members(self) -> Iterator[Sequence[int]]:
         """Open what a new process has to write itself into, for the time of a spawn.

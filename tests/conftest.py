@@ -1,0 +1,24 @@
+"""Options of the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+LEVELS = ("auto", "uid", "full", "basic", "none")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sandbox-level",
+        choices=LEVELS,
+        default=os.environ.get("WORKMANAGER_TEST_LEVEL", "auto"),
+        help="level of the sandbox in system tests; auto takes the highest, as the service does",
+    )
+
+
+def pytest_configure(config):
+    os.environ["WORKMANAGER_TEST_LEVEL"] = config.getoption("--sandbox-level")
+
+
+def pytest_report_header(config):
+    return f"sandbox level of system tests: {config.getoption('--sandbox-level')}"
