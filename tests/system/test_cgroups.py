@@ -30,7 +30,8 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 {python} -c 'import fcntl, socket, struct
 fcntl.ioctl(socket.socket(2, 2), 0x8914, struct.pack("16sH14x", b"lo", 1))'
 cd {repository}
-{python} -m pytest -q --color=no --tb=short -p no:cacheprovider --timeout 90 {file} && echo ALL PASSED
+export PYTEST_ADDOPTS='-q --color=no --tb=short -p no:cacheprovider --timeout 90'
+{python} -m pytest {file} && echo ALL PASSED
 echo o >/proc/sysrq-trigger
 sleep 5
 """

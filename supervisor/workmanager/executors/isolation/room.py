@@ -46,7 +46,7 @@ class Room:
     @property
     def has_children(self) -> bool:
         """Whether it may start processes."""
-        return self.profile.get("subprocess", "allow") == "allow"  # level none forbids nothing
+        return bool(self.profile.get("subprocess") != "deny")  # level none forbids nothing
 
     @contextmanager
     def members(self) -> Iterator[Sequence[int]]:
