@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from workmanager.api.cloudevents_json import (
+from workmanager.errors import Fault, InvalidArgumentError, Reason
+from workmanager.model.cloudevents_json import (
     JSON,
     attribute_faults,
     is_json,
@@ -19,7 +20,6 @@ from workmanager.api.cloudevents_json import (
     write_batch,
     write_structured,
 )
-from workmanager.errors import Fault, InvalidArgumentError, Reason
 from workmanager.model.event import Attributes, Event, malformed
 from workmanager.policy.sampling import parse_traceparent
 

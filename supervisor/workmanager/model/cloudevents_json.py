@@ -66,7 +66,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _records = msgspec.json.Decoder(list[_Record])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_scalar = msgspec.json.Decoder(_Scalar)
+read_scalar = msgspec.json.Decoder(_Scalar).decode  # of an attribute; raises MsgspecError
 _text = msgspec.json.Decoder(str)
 
 
@@ -128,7 +128,7 @@ def _event_of(record: _Record) -> Event | None:
         return Event(attributes)
     if content_type == JSON:
         return Event(attributes, bytes(data))
-    return Event(attributes, _data_of(bytes(data), attributes))
+    return Event(attributes, data_of(bytes(data), attributes))
 
 
 def _add_optional(record: _Record, attributes: Attributes) -> str:
@@ -212,9 +212,9 @@ def _event_of_json(body: bytes | msgspec.Raw, where: str, faults: list[Fault]) -
     if data is not None and data_base64 is not None:
         own.append(Fault("data", "give data or data_base64, not both"))
     elif data_base64 is not None:
-        payload = _binary_data(data_base64, own)
+        payload = binary_data(data_base64, own)
     elif data is not None:
-        payload = _data_of(bytes(data), attributes)
+        payload = data_of(bytes(data), attributes)
     if own:
         prefix = f"{where}." if where else ""
         faults += (Fault(prefix + fault.pointer, fault.detail) for fault in own)
@@ -225,7 +225,7 @@ def _scalars(members: dict[str, msgspec.Raw], faults: list[Fault]) -> Attributes
     attributes: Attributes = {}
     for name, raw in members.items():
         try:
-            value = _scalar.decode(raw)
+            value = read_scalar(raw)
         except (msgspec.MsgspecError, RecursionError):
             faults.append(Fault(name, "must be a string, an integer or a boolean"))
             attributes[name] = "?"  # present, so that it is not called missing as well
@@ -235,7 +235,8 @@ def _scalars(members: dict[str, msgspec.Raw], faults: list[Fault]) -> Attributes
     return attributes
 
 
-def _binary_data(raw: msgspec.Raw, faults: list[Fault]) -> bytes | None:
+def binary_data(raw: msgspec.Raw, faults: list[Fault]) -> bytes | None:
+    """Return the data of a `data_base64` member, or add to *faults*."""
     if bytes(raw) == b"null":
         return None
     try:
@@ -245,7 +246,7 @@ def _binary_data(raw: msgspec.Raw, faults: list[Fault]) -> bytes | None:
         return None
 
 
-def _data_of(raw: bytes, attributes: Attributes) -> bytes:
+def data_of(raw: bytes, attributes: Attributes) -> bytes:
     """Return the data of a `data` member: JSON as it stands, a text of another type unescaped.
 
     Its absence means application/json; that is written down, for other formats do not imply it.
