@@ -14,6 +14,12 @@ def pytest_addoption(parser):
         default=os.environ.get("WORKMANAGER_TEST_LEVEL", "auto"),
         help="level of the sandbox in system tests; auto takes the highest, as the service does",
     )
+    parser.addoption(
+        "--backend",
+        choices=("embedded", "dapr"),
+        default="embedded",
+        help="what the services of tests/system run on; dapr: a fake sidecar, or DAPRD's",
+    )
 
 
 def pytest_configure(config):

@@ -184,6 +184,11 @@ def _metrics() -> Table:
         logbook=SimpleNamespace(total=0),
         spans=None,
         zygote=SimpleNamespace(restarts=0),
+        dapr=SimpleNamespace(
+            sidecar=SimpleNamespace(is_up=False, reconnects=0),
+            ingress=SimpleNamespace(answered=0, malformed=0, findings={}, subscriptions={}),
+            outbox=SimpleNamespace(waiting=0, published=0, refusals=0, oldest_s=lambda: 0.0),
+        ),
     )
     rows = []
     for family in Metrics(nothing).collect():

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 MAX_PORT = 65_535
 PREFIX = "WORKMANAGER_"
 SYSTEM_CONFIG = Path("/etc/workmanager/config.toml")
-IGNORED_VARIABLES = frozenset(  # the client's and the command's
-    {"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFIG", "OUTPUT"}
-    | {"CLIENT_CERTIFICATE", "CLIENT_KEY", "CLIENT_CA"}
-)
+IGNORED_VARIABLES = frozenset({"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFIG", "OUTPUT"})
 
 
 def default_state() -> Path:
@@ -71,7 +68,7 @@ class Settings(BaseModel):
     dapr_pubsub: Annotated[str, Field(min_length=1)] = "pubsub"  # names of components
     dapr_state_store: Annotated[str, Field(min_length=1)] = "statestore"
     dapr_lock_store: Annotated[str, Field(min_length=1)] = "lockstore"
-    dapr_data: Literal["exact", "inline"] = "exact"  # how JSON data is published
+    dapr_max_body: Annotated[Size, Field(ge=2**16)] = 4 * 2**20  # the sidecar's max-body-size
     dapr_silence_s: Annotated[Duration, Field(ge=1)] = 300.0  # then a stream is opened anew
     sandbox_level: Literal["auto", "uid", "full", "basic", "none"] = "auto"
     sandbox_require: tuple[str, ...] = ()  # a level at least, layers; without them no start

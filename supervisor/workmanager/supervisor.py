@@ -34,7 +34,7 @@ from workmanager.executors.strays import Strays
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
 from workmanager.groups.cluster import Cluster, Shared
-from workmanager.lifecycle.egress import Egress
+from workmanager.lifecycle.backend import open_backend
 from workmanager.lifecycle.keeper import Keeper
 from workmanager.lifecycle.launch import Launcher
 from workmanager.lifecycle.quotas import hold_quotas
@@ -53,6 +53,7 @@ from workmanager.telemetry.logbook import LogBook
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workmanager.brokers.dapr.backend import DaprBackend
     from workmanager.config import Settings
     from workmanager.sidecar.connection import Sidecar
     from workmanager.store.recovery import Recovered
@@ -75,6 +76,7 @@ class Supervisor:
         keepers: By worker uid.
         sidecar: The connection to Dapr; None where the backend is the embedded one.
         faults: What a start could not read and put aside.
+        dapr: What events come in and go out by; None with the embedded broker.
         is_recovered: Set once every worker and task of the store is in place.
     """
 
@@ -91,6 +93,7 @@ class Supervisor:
         self.isolation: Isolation
         self.spans: SpanSender | None = None
         self.sidecar: Sidecar | None = None
+        self.dapr: DaprBackend | None = None
         self.store: Store
         self.core: Core
         self._launcher: Launcher
@@ -146,6 +149,8 @@ class Supervisor:
         nursery.start_soon(hold_quotas, self.keepers.values)
         async with trio.open_nursery() as self._keepers_nursery:
             await self._restore(recovered)
+            if self.dapr is not None:
+                await self._keepers_nursery.start(self.dapr.run)
             self.is_recovered.set()
             task_status.started()
             await self._stop.wait()
@@ -167,6 +172,8 @@ class Supervisor:
         self.core.is_stopping = True
         with trio.move_on_after(self.settings.shutdown_grace_s):
             async with trio.open_nursery() as nursery:
+                if self.dapr is not None:
+                    nursery.start_soon(self.dapr.close)
                 for keeper in self.keepers.values():
                     nursery.start_soon(keeper.stop_for_shutdown)
 
@@ -197,6 +204,7 @@ class Supervisor:
         self.spans = open_sender(os.environ)
         self.core.tracer = self.logbook.tracer = open_tracer(self.spans, os.environ)
         self.core.weigh()
+        self.dapr = open_backend(self.core, self.settings, self.sidecar)
         self._launcher = self._make_launcher()
         self._worker_numbers = count(recovered.next_worker)
         self.core.fences = dict(recovered.fences)
@@ -237,7 +245,6 @@ class Supervisor:
             self.store,
             self.isolation,
             workshop,
-            Egress(lambda: self.settings, self._plant),
             count(1),
             RestartBudget(self.settings.restarts_per_second, self.settings.restarts_per_minute),
             alive,
@@ -262,9 +269,9 @@ class Supervisor:
                 continue
             record.versions = versions.get(row.no, {})
             self.declare(self._add(record))
+        restore_dedupe(self.core, recovered)  # first: tasks may bring new deliveries
         tasks = restore_tasks(self.core, recovered)
         await self.count_dead_letters()
-        restore_dedupe(self.core, recovered)
         self.core.ledger.flush()
         for keeper in self.keepers.values():
             await self._keepers_nursery.start(keeper.run)

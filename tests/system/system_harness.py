@@ -16,7 +16,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from urllib.parse import urlencode, urlsplit
 import psutil
 
 LEVEL = os.environ.get("WORKMANAGER_TEST_LEVEL", "auto")  # of the sandbox; see tests/conftest.py
+DAPR = Path(__file__).parents[1] / "dapr"
 START_S = 30
 STOP_S = 30
 ORPHAN_S = 1.0  # what the service left behind must be gone by then
@@ -83,6 +84,46 @@ def event(data=None, *, id, type="test.made", source="/tests", **attributes):  #
     return made if data is None else {**made, "data": data}
 
 
+# -- the sidecar ---------------------------------------------------------------------------------
+
+
+class Sidecars:
+    """With `pytest --backend dapr`: one sidecar for each state folder, as long as the tests run.
+
+    It stays when the service beside it is killed and started again, as it would.
+    """
+
+    def __init__(self):
+        self.is_on = False
+        self.options = ("--inbound-retries", "4", "--inbound-interval", "0.2")  # as docs/dapr.md
+        self._stack = ExitStack()
+        self._places = {}
+
+    def beside(self, state):
+        """Return the sidecar of a service with this state folder; None for the embedded broker."""
+        if not self.is_on:
+            return None
+        if state not in self._places:
+            self._places[state] = self._stack.enter_context(self._open(state))
+        return self._places[state]
+
+    def close(self):
+        self._stack.close()
+
+    def _open(self, state):
+        sys.path.insert(0, str(DAPR))
+        import sidecars
+
+        if not sidecars.DAPRD:
+            return sidecars.fake_sidecar("workmanager", *self.options)
+        folder = Path(f"{state}-dapr")
+        redis = self._stack.enter_context(sidecars.redis_server(folder / "redis"))
+        return sidecars.real_sidecar("workmanager", folder, redis_port=redis)
+
+
+SIDECARS = Sidecars()
+
+
 # -- the process ---------------------------------------------------------------------------------
 
 
@@ -95,6 +136,7 @@ class Service:
     url: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
     numbers: int = 0  # of names handed out to tests that share it
+    sidecar: Any = None  # the Dapr sidecar beside it, if there is one
     _news: threading.Condition = field(default_factory=threading.Condition)
     _reader: threading.Thread | None = None
     _is_over: bool = False
@@ -109,7 +151,10 @@ class Service:
         words += ["--set", "log_worker_lines=false"]
         words += ["--set", f"sandbox_level={LEVEL}"]
         words += ["--set", "restarts_per_minute=100000", *options]  # tests share a service
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKMANAGER_")}
+        ours = ("WORKMANAGER_", "DAPR_")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        sidecar = SIDECARS.beside(Path(state))
+        clean |= sidecar.environment if sidecar is not None else {}
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -119,7 +164,7 @@ class Service:
             bufsize=0,
             pass_fds=fds,
         )
-        service = cls(process, Path(state))
+        service = cls(process, Path(state), sidecar=sidecar)
         service._reader = threading.Thread(target=service._read, daemon=True)
         service._reader.start()
         return service
@@ -358,8 +403,23 @@ class Lab:
         spec["env"] = {"LEAN": "1"} if lean else {}
         return Sink(self, self.worker(f"sink-{topic}", SINK, topic=topic, **spec).name)
 
-    def publish(self, topic, events, **more):
-        return self.client.publish(self.topic(topic), events, **more)
+    def publish(self, topic, events, *, arrive=True, **more):
+        """Publish; with a sidecar, return when the events have come back to this service."""
+        before = self._came(topic)
+        answer = self.client.publish(self.topic(topic), events, **more)
+        if before is not None and arrive and "accepted" in answer:
+            goal = before + answer["accepted"]
+            until(lambda: (self._came(topic) or goal) >= goal, what=f"events on {topic} come back")
+        return answer
+
+    def _came(self, topic):
+        """How many events a topic's subscription has brought; None where nobody listens."""
+        if self.service.sidecar is None:
+            return None
+        checks = {c["name"]: c for c in self.client.get("/v1/health?verbose=true")["checks"]}
+        found = checks.get(f"subscription/{self.topic(topic)}")
+        is_there = found is not None and not found["detail"].startswith("paused")
+        return found["value"] if is_there else None
 
     def send(self, topic, *values, **attributes):
         """Publish one event for each of *values*, numbered from 0."""

@@ -201,9 +201,14 @@ def test_duplicate_is_accepted_and_handled_once(lab):
     worker = lab.worker("a", "def process(e): return None", topic="in")
     assert lab.publish("in", [event(1, id="x")])["duplicates"] == 0
     again = lab.publish("in", [event(1, id="x"), event(1, id="x", source="/other")])
-    assert (again["accepted"], again["duplicates"], again["deliveries"]) == (2, 1, 1)
+    assert again["accepted"] == 2
+    if lab.service.sidecar is None:  # else they are on their way out: nobody has seen them yet
+        assert (again["duplicates"], again["deliveries"]) == (1, 1)
     worker.until(lambda status: status["tasksCompleted"] == 2)
-    assert lab.publish("in", [event(1, id="y"), event(1, id="y")])["deliveries"] == 1
+    lab.publish("in", [event(1, id="y"), event(1, id="y")])
+    worker.until(lambda status: status["tasksCompleted"] == 3)
+    worker.until_idle()
+    assert [task["eventId"] for task in worker.tasks()].count("y") == 1
 
 
 def test_output_published_twice_is_handled_once(lab):
@@ -262,8 +267,9 @@ def test_large_event_passes_and_a_larger_one_is_refused(lab):
     code = 'def process(e): return {"size": len(e.data)}'
     sink = lab.sink("out")
     lab.worker("a", code, topic="in", output="out")
-    lab.publish("in", [event("x" * 5_000_000, id=1)])
-    assert sink.data(1) == [{"size": 5_000_000}]
+    size = 5_000_000 if lab.service.sidecar is None else 3_000_000  # as dapr_max_body says
+    lab.publish("in", [event("x" * size, id=1)])
+    assert sink.data(1) == [{"size": size}]
     problem = lab.publish("in", [event("x" * 9_000_000, id=2)], expect=413)
     assert problem["reason"] == "PAYLOAD_TOO_LARGE"
 

@@ -177,7 +177,8 @@ def test_change_of_policy_alone_does_not_restart_executors(lab):
     assert changed["change"] == "changed"
     assert worker.executors()[0]["pid"] == before["pid"]
     lab.publish("in", [event(1, id=1)])
-    lab.publish("in", [event(1, id=1)], expect=429)
+    if lab.service.sidecar is None:  # else the subscription closes, see tests/dapr
+        lab.publish("in", [event(1, id=1)], expect=429)
     other = worker.patch({"env": {"A": "1"}})
     assert other["worker"]["status"]["currentVersion"] != ""
     until(lambda: worker.executors()[0]["pid"] != before["pid"], what="env needs a new executor")

@@ -1,6 +1,5 @@
 using System;
 using System.Collections.Generic;
-using System.Net.Http;
 using System.Text.Json;
 using System.Threading;
 
@@ -35,10 +34,6 @@ namespace WorkManager.Host
         public override string? Group => _environs.Job.Group;
 
         public override long? FencingToken => Present?.Fence;
-
-        public override string? TraceParent => Present?.Event["traceparent"] as string;
-
-        public override HttpClient Http => _environs.Http;
 
         public override IReadOnlyDictionary<string, object?> Config => _environs.Job.Config;
 

@@ -1,7 +1,6 @@
 using System;
 using System.Collections;
 using System.Collections.Generic;
-using System.Net.Http;
 using System.Reflection;
 
 namespace WorkManager.Host
@@ -11,14 +10,11 @@ namespace WorkManager.Host
     {
         const string LoggerName = "Microsoft.Extensions.Logging.ILogger";
 
-        HttpClient? _http;
-
         internal Environs(Job job, LogSink logs, FrameWriter control)
         {
             Job = job;
             Logs = logs;
             Control = control;
-            Desk = new Desk(control);
         }
 
         internal Job Job { get; }
@@ -27,21 +23,12 @@ namespace WorkManager.Host
 
         internal FrameWriter Control { get; }
 
-        internal Desk Desk { get; }
-
-        /// <summary>Made when it is first asked for: most workers never do.</summary>
-        internal HttpClient Http => _http ??= DeskHandler.Client(Desk);
-
-        /// <summary>A logger, the client for requests, or the configuration; null if the type is none of these.</summary>
+        /// <summary>A logger or the configuration; null if the type is neither.</summary>
         internal object? For(Type type)
         {
             if (IsLogger(type))
             {
                 return LoggerProxy.Make(type, Logs);
-            }
-            if (type == typeof(HttpClient))
-            {
-                return Http;
             }
             if (type == typeof(IReadOnlyDictionary<string, object>))
             {

@@ -30,12 +30,16 @@ class Subscription:
 
 
 class EmbeddedBroker:
-    """Routes events to the workers of this host."""
+    """Routes events to the workers of this host.
+
+    Attributes:
+        on_topics: Called when topics, or the workers of one, have changed.
+    """
 
     def __init__(self) -> None:
         self._topics: dict[str, list[Subscription]] = {}
         self._plain: dict[str, list[WorkerDispatch]] = {}
-        self.unrouted = 0
+        self.on_topics: Callable[[], None] = _nothing
 
     def subscribe(self, worker: WorkerDispatch) -> None:
         """Put the worker's triggers into force, in place of those it had."""
@@ -64,6 +68,10 @@ class EmbeddedBroker:
     def consumers(self, topic: str) -> list[str]:
         """Return the names of the workers with a trigger on *topic*."""
         return sorted({s.worker.name for s in self._topics.get(topic, ())})
+
+    def workers(self, topic: str) -> list[WorkerDispatch]:
+        """Return the workers with a trigger on *topic*, each once."""
+        return list(dict.fromkeys(s.worker for s in self._topics.get(topic, ())))
 
     def fixed(self, topic: str) -> Sequence[WorkerDispatch] | None:
         """Return the topic's workers if every event goes to all of them; else None: ask `route`."""
@@ -95,6 +103,11 @@ class EmbeddedBroker:
             for topic, subscriptions in self._topics.items()
             if all(s.matches is None and s.once is None for s in subscriptions)
         }
+        self.on_topics()
+
+
+def _nothing() -> None:
+    return None
 
 
 def _one_of(members: list[WorkerDispatch], attributes: Mapping[str, object]) -> WorkerDispatch:

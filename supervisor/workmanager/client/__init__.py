@@ -16,7 +16,6 @@ from workmanager.client.problems import (
     ProblemError,
     RequestHeaderError,
 )
-from workmanager.client.tls import Tls
 
 if TYPE_CHECKING:
     from workmanager.client.aio import AsyncWorkManagerClient
@@ -30,7 +29,6 @@ __all__ = [
     "NoSupervisorError",
     "ProblemError",
     "RequestHeaderError",
-    "Tls",
     "WorkManagerClient",
     "new_event",
 ]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from workmanager.store import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from workmanager.brokers.embedded import EmbeddedBroker
     from workmanager.dispatch.ledger import Ledger
@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from workmanager.telemetry.tracing import Tracer
 
 WEIGH_S = 0.5
+MAX_EVENT_BYTES = 8 * 1024 * 1024  # half of what a frame to an executor may hold
+
+
+class Router(Protocol):
+    """Says who gets an event."""
+
+    def fixed(self, topic: str) -> Sequence[WorkerDispatch] | None:
+        """Return whom every event on *topic* goes to; None: ask `route` for each."""
+
+    def route(self, topic: str, attributes: Mapping[str, object]) -> Sequence[WorkerDispatch]:
+        """Return whom this event goes to."""
 
 
 @dataclass(slots=True)
@@ -34,12 +45,15 @@ class Core:
     """The state of dispatch.
 
     Attributes:
+        broker: Knows the workers of this host that consume a topic.
+        exit: Where what is published here goes: to them, or out by `dispatch.outbox`.
         workers: By worker number.
         locks: By group name.
         fences: The highest fencing token that is reserved, by group name.
         cluster: What groups use that reach across hosts.
         rng: For jitter; a seed makes tests repeatable.
         note: Takes a line about a worker for its log.
+        publish_max_bytes: What an event may weigh to be published.
         max_inbox_bytes: What all inboxes together may weigh before intake is refused.
         now: Unix seconds of the batch of outcomes at work; one look at the clock serves all.
         inbox_bytes: What they weigh, as of the last tick of `Core.weigh`.
@@ -57,12 +71,17 @@ class Core:
     fences: dict[str, int] = field(default_factory=dict)
     rng: random.Random = field(default_factory=random.Random)
     counts: Counter[str] = field(default_factory=Counter)
+    publish_max_bytes: int = MAX_EVENT_BYTES
     max_inbox_bytes: int = 2 * 2**30
     inbox_bytes: int = 0
     now: float = 0.0
     is_stopping: bool = False
     watch: Observer | None = None
     tracer: Tracer | None = None
+    exit: Router = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exit = self.broker
 
     def weigh(self) -> None:
         """Add up the inboxes; every half second, since a sum per publish would cost its callers."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from workmanager.dispatch import finish
 from workmanager.dispatch import outcome as words
+from workmanager.dispatch.core import MAX_EVENT_BYTES
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.routing import accept_for
 from workmanager.dispatch.task import MAX_DELIVERIES, Segment, StoredEvent, Task
@@ -24,6 +25,7 @@ from workmanager.errors import (
 )
 from workmanager.model.resources import PublishResult
 from workmanager.model.states import TaskStatus
+from workmanager.store.commit import OUTBOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.model.event import Event
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024  # half of what a frame to an executor may hold
 FULL_RETRY_S = 1.0
 
 
@@ -43,7 +44,7 @@ async def publish(core: Core, topic: str, events: Sequence[Event]) -> PublishRes
     Raises:
         InboxFullError: A consumer with `onFull: pause` is at its limit; none was accepted.
         StoreError: The store refuses writes; none was accepted.
-        InvalidArgumentError: An event is larger than 8 MiB; none was accepted.
+        InvalidArgumentError: An event is too large; none was accepted.
     """
     core.ledger.check()
     if core.is_stopping:
@@ -69,6 +70,8 @@ async def publish(core: Core, topic: str, events: Sequence[Event]) -> PublishRes
     for ticket in tickets.values():
         await ticket.wait()
     core.counts["published"] += len(events)
+    if core.exit is not core.broker:
+        deliveries = _at_home(core, routed)
     return PublishResult(
         topic=topic, accepted=len(events), duplicates=duplicates, deliveries=deliveries
     )
@@ -90,7 +93,7 @@ async def submit(
         StoreError: The store refuses writes.
     """
     core.ledger.check()
-    _check_size(event, 0)
+    _check_size(event, 0, MAX_EVENT_BYTES)
     _admit(core, [(event, (worker,))])
     task = core.ledger.accept(event, (worker.no,), external=True)[0]
     worker.pending += 1
@@ -161,12 +164,12 @@ def _file(worker: WorkerDispatch, tasks: list[Task]) -> None:
 def _route(
     core: Core, topic: str, events: Sequence[Event]
 ) -> list[tuple[StoredEvent, Sequence[WorkerDispatch]]]:
-    fixed = core.broker.fixed(topic)
+    fixed = core.exit.fixed(topic)
     routed = []
     for index, event in enumerate(events):
         stored = StoredEvent(topic, event.pack(), event.attributes)
-        _check_size(stored, index)
-        targets = fixed if fixed is not None else core.broker.route(topic, event.attributes)
+        _check_size(stored, index, core.publish_max_bytes)
+        targets = fixed if fixed is not None else core.exit.route(topic, event.attributes)
         if targets:
             if len(targets) > MAX_DELIVERIES:
                 raise WorkManagerError(f"{len(targets)} workers on one topic are too many")
@@ -176,9 +179,20 @@ def _route(
     return routed
 
 
-def _check_size(event: StoredEvent, index: int) -> None:
-    if len(event.wire) > MAX_EVENT_BYTES:
-        detail = f"is {len(event.wire)} bytes; at most {MAX_EVENT_BYTES} are allowed"
+def _at_home(core: Core, routed: Sequence[tuple[StoredEvent, Sequence[WorkerDispatch]]]) -> int:
+    """Count the deliveries to be, now that the events are on their way out and back."""
+    count = 0
+    for event, _ in routed:
+        targets = core.broker.route(event.topic, event.attributes)
+        count += len(targets)
+        for worker in targets:
+            worker.assigned = 0
+    return count
+
+
+def _check_size(event: StoredEvent, index: int, limit: int) -> None:
+    if len(event.wire) > limit:
+        detail = f"is {len(event.wire)} bytes; at most {limit} are allowed"
         raise InvalidArgumentError(
             f"event {index} {detail}",
             reason=Reason.PAYLOAD_TOO_LARGE,
@@ -202,6 +216,12 @@ def _admit(core: Core, routed: Sequence[tuple[StoredEvent, Sequence[WorkerDispat
         too_many = worker.backlog and worker.backlog + count > inbox.max_count
         too_big = worker.backlog and worker.backlog_bytes + sizes[worker] > inbox.max_bytes
         if worker.is_full() or too_many or too_big:
+            if worker.no == OUTBOX:
+                raise InboxFullError(
+                    f"the outbox is full: {worker.backlog} events wait for the sidecar; nothing was"
+                    " accepted, publish again later",
+                    retry_after_s=FULL_RETRY_S,
+                )
             raise InboxFullError(
                 f"the inbox of worker {worker.name!r} is full: {worker.backlog} tasks wait"
                 f" (limit {inbox.max_count}); nothing was accepted, publish again later",

@@ -165,6 +165,12 @@ class Ledger:
         batch.tasks.extend(made)
         return made
 
+    def accept_ended(self, event: StoredEvent, worker_no: int) -> Task:
+        """Add *event* for one worker as a task that its caller ends now: it is not delivered."""
+        task = self.accept(event, (worker_no,), external=False)[0]
+        self._outcomes.tasks.remove(task)
+        return task
+
     def add_dedupe(self, worker_no: int, key: bytes, *, external: bool) -> None:
         """Write *key* (16 bytes) as seen by *worker_no* along with the event just accepted."""
         batch = self._intake if external else self._outcomes

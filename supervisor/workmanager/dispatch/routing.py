@@ -27,9 +27,9 @@ def offer(
     Outputs are never refused: the work that made them is done. A consumer whose inbox is full
     makes *producer* wait before it does more, see `WorkerDispatch.blocked_by`.
     """
-    targets = core.broker.fixed(event.topic)
+    targets = core.exit.fixed(event.topic)
     if targets is None:
-        targets = core.broker.route(event.topic, event.attributes)
+        targets = core.exit.route(event.topic, event.attributes)
     if not targets:
         core.counts["unrouted"] += 1
         if producer is not None:

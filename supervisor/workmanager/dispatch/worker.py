@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from workmanager.dispatch.inbox import Inbox
 from workmanager.model.states import ExecutorState
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 DURATION_BITS = 54  # an executor can say 52 at most
 STRICT_KEY = ""  # the one key of a worker with strict order
+
+
+class Producer(Protocol):
+    """What fills inboxes and waits while one is full: a worker, or a subscription of a broker."""
+
+    blocked_by: set[WorkerDispatch]
+
+    @property
+    def wake(self) -> Callable[[], object]:
+        """Called when there is room again."""
 
 
 class WorkerDispatch:
@@ -50,7 +60,7 @@ class WorkerDispatch:
         self.suspects: deque[list[Task]] = deque()
         self.sides: dict[str, Inbox] = {}
         self.blocked_by: set[WorkerDispatch] = set()
-        self.blocks: set[WorkerDispatch] = set()
+        self.blocks: set[Producer] = set()
         self.lock: HostLock | None = None
         self.former_locks: list[HostLock] = []  # of groups it left while it held a turn
         self.counts: Counter[str] = Counter()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workmanager.dispatch import intake
+from workmanager.dispatch.outbox import bring_home
 from workmanager.dispatch.task import Segment, StoredEvent, Task
 from workmanager.policy.dedupe import split_keys
+from workmanager.store.commit import OUTBOX
 
 if TYPE_CHECKING:
     from workmanager.dispatch.core import Core
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
 
 
 def restore_tasks(core: Core, recovered: Recovered) -> int:
-    """Put every open task into its worker's inbox; returns how many there were."""
+    """Put every open task into its worker's inbox; returns how many there were.
+
+    What waits in an outbox that this start has no use for goes to the workers of this host.
+    """
     restored = 0
+    abroad: list[Task] = []
     for found in recovered.segments:
         segment = Segment(found.id, bytearray(found.done))
         index = 0
@@ -24,8 +30,12 @@ def restore_tasks(core: Core, recovered: Recovered) -> int:
             for number in numbers:
                 if not found.done[index]:
                     task = Task(event, segment, found.id << 16 | index, number, found.accepted_at)
-                    restored += _restore_task(core, task, recovered)
+                    if number == OUTBOX and number not in core.workers:
+                        abroad.append(task)
+                    else:
+                        restored += _restore_task(core, task, recovered)
                 index += 1
+    bring_home(core, abroad)
     return restored
 
 

@@ -10,16 +10,19 @@ import trio
 from workmanager.model.resources import Explanation
 from workmanager.model.states import WorkerState
 from workmanager.policy.limits import LIMITS
+from workmanager.service import sidecars
+from workmanager.store.commit import OUTBOX
 
 if TYPE_CHECKING:
+    from workmanager.brokers.dapr.backend import DaprBackend
     from workmanager.dispatch.core import Core
     from workmanager.groups.local import HostLock
     from workmanager.lifecycle.keeper import Keeper
 
 
-def explain(core: Core, keeper: Keeper) -> Explanation:
+def explain(core: Core, keeper: Keeper, dapr: DaprBackend | None = None) -> Explanation:
     """Find the first thing that holds the worker up, in the order in which they would."""
-    summary, processing, next_step = _first(core, keeper)
+    summary, processing, next_step = _first(core, keeper, dapr)
     return Explanation(
         worker=keeper.record.name,
         summary=summary,
@@ -29,7 +32,7 @@ def explain(core: Core, keeper: Keeper) -> Explanation:
     )
 
 
-def _first(core: Core, keeper: Keeper) -> tuple[str, bool, str]:
+def _first(core: Core, keeper: Keeper, dapr: DaprBackend | None) -> tuple[str, bool, str]:
     name, state, dispatch = keeper.record.name, keeper.state, keeper.dispatch
     waiting = dispatch.backlog
     if core.ledger.error is not None:
@@ -51,17 +54,23 @@ def _first(core: Core, keeper: Keeper) -> tuple[str, bool, str]:
         return f"it is paused; {waiting} tasks wait", False, f"`workmanager worker resume {name}`"
     if state is not WorkerState.RUNNING:
         return f"it is {state.value}", False, ""
-    return _running(keeper, waiting)
+    return _running(keeper, waiting, dapr)
 
 
-def _running(keeper: Keeper, waiting: int) -> tuple[str, bool, str]:
+def _running(keeper: Keeper, waiting: int, dapr: DaprBackend | None) -> tuple[str, bool, str]:
     dispatch = keeper.dispatch
     flying = sum(len(e.hand) for e in keeper.executors.values())
     if not waiting and not flying:
         if not keeper.record.spec.triggers:
             return "it is idle: it has no topic and is reached with :invoke", True, ""
+        why = sidecars.why_idle(dapr, keeper)
+        if why:
+            return f"no event comes: {why}", False, "`workmanager doctor --dapr`"
         return "it is idle: no event waits", True, ""
     if dispatch.blocked_by:
+        if any(w.no == OUTBOX for w in dispatch.blocked_by):
+            text = f"it waits for the outbox, which is full: {sidecars.why_stuck(dapr)}"
+            return text, False, "`workmanager doctor --dapr`"
         names = ", ".join(sorted(w.name for w in dispatch.blocked_by))
         return f"it waits for {names}, whose inbox is full", False, f"explain {names}"
     if dispatch.suspects:

@@ -18,7 +18,7 @@ from workmanager.service import cages
 from workmanager.telemetry.processes import usage_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from workmanager.executors.executor import Executor
     from workmanager.lifecycle.keeper import Keeper
@@ -47,9 +47,9 @@ def worst(checks: Iterable[Check]) -> Status:
     return "failed" if "failed" in found else "degraded" if "degraded" in found else "ok"
 
 
-def worker_health(keeper: Keeper, *, store_error: str) -> Health:
-    """Look at one worker: its state, its executors, its inbox, the store it needs."""
-    checks = [_state(keeper), _executors(keeper), _inbox(keeper), _liveness(keeper)]
+def worker_health(keeper: Keeper, *, store_error: str, more: Sequence[Check] = ()) -> Health:
+    """Look at one worker: its state, its executors, its inbox, the store it needs, and *more*."""
+    checks = [_state(keeper), _executors(keeper), _inbox(keeper), _liveness(keeper), *more]
     if store_error:
         checks.append(check("store", "failed", store_error))
     return Health(

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from workmanager import __version__
 from workmanager.policy.limits import LIMITS
 from workmanager.service import semconv
+from workmanager.telemetry import dapr
 from workmanager.telemetry.processes import usages_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Metrics:
         yield from semconv.messaging(keepers)
         yield from semconv.functions(keepers)
         yield from semconv.processes(self._executors(), self._usages)
+        if self._sup.dapr is not None:
+            yield from dapr.families(self._sup.dapr)
 
     def _service(self) -> Iterable[Metric]:
         sup, core = self._sup, self._sup.core

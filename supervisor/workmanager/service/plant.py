@@ -9,7 +9,7 @@ from workmanager import __version__
 from workmanager.engines import registry as engines
 from workmanager.model.resources import Engine, Health, LogLine, Operation, Page
 from workmanager.model.states import ExecutorState, WorkerState
-from workmanager.service import cages, health
+from workmanager.service import cages, health, sidecars
 from workmanager.service.base import Calls
 from workmanager.service.conductor import ConductorMetrics
 from workmanager.service.metrics import Metrics
@@ -110,7 +110,9 @@ class PlantCalls(Calls):
             return health.executor_health(*health.find_executor(keepers, executor))
         if worker is not None:
             error = self._sup.core.ledger.error
-            return health.worker_health(self._keeper(worker), store_error=str(error or ""))
+            keeper = self._keeper(worker)
+            more = sidecars.worker_checks(self._sup.dapr, keeper)
+            return health.worker_health(keeper, store_error=str(error or ""), more=more)
         checks = self._checks()
         return Health(
             status=health.worst(checks),
@@ -149,6 +151,7 @@ class PlantCalls(Calls):
             _check("recovery", not self._sup.faults, "; ".join(self._sup.faults)),
             _check("zygote", self._sup.zygote.pid is not None, "it is being started again"),
             _check("broker", True, f"{len(core.broker.topics())} topics"),
+            *sidecars.service_checks(self._sup.dapr),
             health.check(
                 "inboxes",
                 "degraded" if core.inbox_bytes >= health.NEARLY * core.max_inbox_bytes else "ok",

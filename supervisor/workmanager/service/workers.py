@@ -65,7 +65,7 @@ class WorkerCalls(ApplyCalls):
 
     async def explain_worker(self, ref: str) -> Explanation:
         """Say in one sentence why the worker is or is not processing."""
-        return explain(self._sup.core, self._keeper(ref))
+        return explain(self._sup.core, self._keeper(ref), self._sup.dapr)
 
     async def diff_worker(self, name: str, manifest: Mapping[str, object]) -> Diff:
         """Say which fields an apply of *manifest* would change."""
@@ -181,13 +181,12 @@ class WorkerCalls(ApplyCalls):
         async def work(operation: Running) -> None:
             async with self._turn(record.name):
                 operation.progress = "draining" if drain else "stopping"
-                if record.uid in self._sup.keepers:  # else an earlier call has done it meanwhile
-                    record.deleted_at = time.time()
-                    await self._sup.core.ledger.commit(statements.put_worker(record.row()))
-                    await self._sup.remove(keeper, drain=drain)
-                    await self._sup.core.ledger.commit(statements.delete_worker(record.no))
+                record.deleted_at = time.time()
+                await self._sup.core.ledger.commit(statements.put_worker(record.row()))
+                await self._sup.remove(keeper, drain=drain)
+                await self._sup.core.ledger.commit(statements.delete_worker(record.no))
                 operation.result = {"worker": record.name, "uid": record.uid}
-            self._forget_turn(record.name)
+            self._declaring.pop(record.name, None)
 
         return self._operations.start("delete", record.name, work)
 

@@ -58,6 +58,7 @@ class Sidecar:
         is_up: Whether it answered last.
         last_error: Why it does not; empty while it is up.
         metadata: What it last told about itself: its id, components, subscriptions.
+        metadata_at: When it told (trio's clock).
         on_up: Called each time it comes (and with the first answer of all).
         on_down: Called each time it goes.
         reconnects: How often it came back.
@@ -68,6 +69,7 @@ class Sidecar:
         self.is_up = False
         self.last_error = "it has not answered yet"
         self.metadata = metadata_pb2.GetMetadataResponse()
+        self.metadata_at = 0.0
         self.on_up: list[Callable[[], None]] = []
         self.on_down: list[Callable[[], None]] = []
         self.reconnects = -1
@@ -163,6 +165,7 @@ class Sidecar:
             )
         except SidecarError as error:
             return error
+        self.metadata_at = trio.current_time()
         return None
 
     def _came(self) -> None:
