@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 MAX_PORT = 65_535
 PREFIX = "WORKMANAGER_"
 SYSTEM_CONFIG = Path("/etc/workmanager/config.toml")
-IGNORED_VARIABLES = frozenset({"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFIG", "OUTPUT"})
+IGNORED_VARIABLES = frozenset(  # the client's and the command's
+    {"SOCKET", "TARGET", "TOKEN", "TOKEN_FILE", "CONFIG", "OUTPUT"}
+    | {"CLIENT_CERTIFICATE", "CLIENT_KEY", "CLIENT_CA"}
+)
 
 
 def default_state() -> Path:

@@ -35,6 +35,7 @@ from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
 from workmanager.groups.cluster import Cluster, Shared
 from workmanager.lifecycle.backend import open_backend
+from workmanager.lifecycle.egress import Egress
 from workmanager.lifecycle.keeper import Keeper
 from workmanager.lifecycle.launch import Launcher
 from workmanager.lifecycle.quotas import hold_quotas
@@ -245,6 +246,7 @@ class Supervisor:
             self.store,
             self.isolation,
             workshop,
+            Egress(lambda: self.settings, self._plant),
             count(1),
             RestartBudget(self.settings.restarts_per_second, self.settings.restarts_per_minute),
             alive,

@@ -4,7 +4,9 @@ add      data + 1                          fail     ends as its data says
 log      writes lines, then data           polite   waits until it is asked to stop
 deaf     runs for ever                     die      ends its process on "bad"
 version  {"v": N, ...}                     meet     four attempts wait for each other
-broken   does not build                    missing  has no handler
+secret   a secret, as variable and file    fetch    what a URL answers, through the service
+trace    the trace context                 broken   does not build
+missing  has no handler
 """
 
 # ruff: noqa: E501 - lines of C#
@@ -69,6 +71,19 @@ PYTHON = {
             barrier.wait(10)
             return event.data
     """,
+    "secret": """
+        import os
+        def process(event):
+            with open(os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "key")) as file:
+                print("the key is", os.environ["KEY"])
+                return [len(os.environ["KEY"]), len(file.read())]
+    """,
+    "fetch": """
+        async def process(event, context):
+            answer = await context.http.post(event.data, json={"n": 1}, headers={"x-key": "k"})
+            return {"status": answer.status, "text": answer.text}
+    """,
+    "trace": "def process(event, context): return context.traceparent",
     "broken": "def process(event) return 1",
     "missing": "def other(event): return 1",
 }
@@ -133,6 +148,28 @@ CSHARP = {
                 barrier.SignalAndWait(10_000) ? e.Data : throw new TimeoutException();
         }
     """,
+    "secret": """
+        public class W {
+            public int[] Process() {
+                var key = Environment.GetEnvironmentVariable("KEY");
+                var folder = Environment.GetEnvironmentVariable("CREDENTIALS_DIRECTORY");
+                Console.WriteLine($"the key is {key}");
+                return new[] { key.Length, System.IO.File.ReadAllText(folder + "/key").Length };
+            }
+        }
+    """,
+    "fetch": """
+        public class W {
+            public async Task<object> ProcessAsync(CloudEvent e, WorkerContext context) {
+                var body = new System.Net.Http.StringContent("{\\"n\\":1}");
+                body.Headers.ContentType = new("application/json");
+                body.Headers.Add("x-key", "k");
+                var answer = await context.Http.PostAsync(e.GetData<string>(), body);
+                return new { Status = (int)answer.StatusCode, Text = await answer.Content.ReadAsStringAsync() };
+            }
+        }
+    """,
+    "trace": "public class W { public string Process(WorkerContext c) => c.TraceParent; }",
     "broken": 'public class W { public int Process() { return "no"; } }',
     "missing": "public class W { public int Other() => 1; }",
 }

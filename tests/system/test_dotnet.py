@@ -7,20 +7,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 import zipfile
-from pathlib import Path
 
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "executors"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "executors" / "dotnet"))
-
 from system_harness import Lab, Load, Worker, serving
-
-import dotnet_fixture
 
 pytestmark = pytest.mark.slow
 LIBRARY = "namespace Dep { public static class Tax { public static int Of(int n) => n / 5; } }"
@@ -30,29 +21,8 @@ DLL = "text/x-dll"
 
 
 @pytest.fixture(scope="module")
-def dotnet():
-    pytest.importorskip("clr_loader", reason="clr_loader is not installed")
-    try:
-        return dotnet_fixture.find()
-    except dotnet_fixture.UnavailableError as error:
-        pytest.skip(f"no .NET: {error}")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory, dotnet):
-    state = tmp_path_factory.mktemp("state")
-    with serving(state, environ=dotnet.settings) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def compiler(dotnet):
-    from dotnet_harness import Compiler, start_zygote
-
-    with start_zygote() as zygote:
-        running = Compiler.start(zygote, dotnet)
-        with running.executor:
-            yield running
+def shared(dotnet, engine_service):
+    return engine_service
 
 
 def start(lab, name, code, engine, *, expect=201, **spec):

@@ -10,12 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from system_harness import Lab, event, manifest, serving, until
-
-import dotnet_fixture
+from system_harness import Lab, event, manifest, until
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```text (\S+\.cs)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,14 +26,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    pytest.importorskip("clr_loader", reason="clr_loader is not installed")
-    try:
-        environ = dotnet_fixture.find().settings
-    except dotnet_fixture.UnavailableError as error:
-        pytest.skip(f"no .NET: {error}")
-    with serving(tmp_path_factory.mktemp("state"), environ=environ) as service:
-        yield service
+def shared(dotnet, engine_service):
+    return engine_service
 
 
 GUIDES = "".join((ROOT / n).read_text() for n in ("README.md", "docs/csharp.md", "docs/dll.md"))

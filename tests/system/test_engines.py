@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
 import os
+import subprocess
 import sys
+import threading
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "executors"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "executors" / "dotnet"))
-
-from engine_codes import CSHARP, PYTHON, Language, install_plugin, rotated
+from engine_codes import CSHARP, PYTHON, Language, rotated
 from system_harness import Lab, Load, Worker, serving
 
-import dotnet_fixture
+from workmanager.client import WorkManagerClient
 
 pytestmark = pytest.mark.slow
 ONCE = {"maximumAttempts": 1}
@@ -25,32 +23,8 @@ NAMES = ("python", "csharp", "dll", "plugin")
 
 
 @pytest.fixture(scope="module")
-def environ(tmp_path_factory):
-    """Variables of a service that knows every engine that is to be had."""
-    folder = tmp_path_factory.mktemp("plugin")
-    install_plugin(folder)
-    found = {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
-    try:
-        return found | dotnet_fixture.find().settings
-    except dotnet_fixture.UnavailableError:
-        return found
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory, environ):
-    with serving(tmp_path_factory.mktemp("state"), environ=environ) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def compiler():
-    pytest.importorskip("clr_loader", reason="clr_loader is not installed")
-    from dotnet_harness import Compiler, start_zygote
-
-    with start_zygote() as zygote:
-        running = Compiler.start(zygote, need_dotnet())
-        with running.executor:
-            yield running
+def shared(engine_service):
+    return engine_service
 
 
 @pytest.fixture(params=NAMES)
@@ -63,18 +37,11 @@ def language_of(name, request):
         return Language("python", "text/x-python", PYTHON, str.encode)
     if name == "plugin":
         return Language("plugin", "text/x-rot13", PYTHON, rotated)
-    need_dotnet()
+    request.getfixturevalue("dotnet")
     if name == "csharp":
         return Language("csharp", "text/x-csharp", CSHARP, str.encode)
     compiler = request.getfixturevalue("compiler")
     return Language("dll", "text/x-dll", CSHARP, compiler.compile, builds_source=False)
-
-
-def need_dotnet():
-    try:
-        return dotnet_fixture.find()
-    except dotnet_fixture.UnavailableError as error:
-        pytest.skip(f"no .NET: {error}")
 
 
 def statuses(worker):
@@ -192,19 +159,144 @@ def test_code_that_cannot_run_is_refused_and_the_old_goes_on(lab, language, name
     assert worker.status()["state"] == "RUNNING"
 
 
-def test_workers_of_every_engine_are_back_after_a_restart(tmp_path, environ, request):
+def test_workers_of_every_engine_are_back_after_a_restart(tmp_path, engine_environ, request):
     """Nothing is compiled anew: the outcome of the first start is kept."""
     languages = [language_of(name, request) for name in NAMES]
-    with serving(tmp_path, environ=environ) as service:
+    with serving(tmp_path, environ=engine_environ) as service:
         lab = Lab(service)
         names = [start(lab, one, "add", worker=one.name).name for one in languages]
         lab.client.close()
-    with serving(tmp_path, environ=environ) as service:
+    with serving(tmp_path, environ=engine_environ) as service:
         again = Lab(service)
         for name in names:
             assert Worker(again, name).invoke(1)["outputs"][0]["data"] == 2
         assert not [line for line in service.lines if line.get("event") == "compiled"]
         again.client.close()
+
+
+def test_secrets_reach_the_code_and_nobody_else(lab, language):
+    secrets = [{"name": "key"}, {"name": "key", "as": "env", "variable": "KEY"}]
+    worker = start(lab, language, "secret", topic="in", secrets=secrets)
+    lab.send("in", None)
+    worker.until_idle()
+    assert worker.invoke()["outputs"][0]["data"] == [9, 9]
+    assert {line["text"] for line in worker.lines()} == {"the key is ***"}
+
+
+def test_requests_go_through_the_service(lab, language, shelf):
+    allow = [{"host": "127.0.0.1", "methods": ["POST"], "ports": [shelf.port]}]
+    worker = start(lab, language, "fetch", egress={"allow": allow}, retry=ONCE)
+    assert worker.invoke(f"{shelf.url}/echo")["outputs"][0]["data"] == {
+        "status": 200,
+        "text": 'k application/json {"n":1}',
+    }
+    assert worker.invoke(f"{shelf.url}/gone")["outputs"][0]["data"]["status"] == 404
+    problem = worker.invoke("http://127.0.0.2/", expect=422)
+    assert problem["metadata"]["errorType"] in ("HttpRefused", "HttpRefusedException")
+
+
+def test_trace_context_is_handed_on(lab, language):
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    sink = lab.sink("out")
+    start(lab, language, "trace", topic="in", output="out")
+    lab.send("in", None, traceparent=trace)
+    assert sink.data(1)[0].split("-")[1] == "a" * 32
+
+
+@pytest.mark.parametrize("source", ["inline", "url"])
+@pytest.mark.parametrize("way", ["rest", "grpc", "cli"])
+def test_creation_by_every_way(lab, language, shelf, tmp_path, way, source):
+    code = language.code("add")
+    made = lab.manifest("a", "", engine=language.media_type)
+    if source == "url":
+        made["spec"]["code"] = {"url": shelf.put(code, language.media_type)}
+    else:
+        made["spec"]["code"] = {"content": base64.b64encode(code).decode()}
+    CREATE[way](lab, made, tmp_path)
+    lab._workers.append(Worker(lab, made["metadata"]["name"]))
+    worker = lab._workers[-1]
+    assert worker.invoke(1)["outputs"][0]["data"] == 2
+    assert worker.get()["spec"]["engine"] == language.media_type
+
+
+def create_by_rest(lab, made, _folder):
+    lab.client.post("/v1/workers", made)
+
+
+def create_by_grpc(lab, made, _folder):
+    line = lab.service.wait_line("serving")
+    target = next(url for url in line["urls"] if url.startswith("grpc"))
+    with WorkManagerClient(target) as client:
+        client.create_worker(made)
+
+
+def create_by_cli(lab, made, folder):
+    """With the options that a person would use, not with the manifest."""
+    spec, words = made["spec"], ["--engine", made["spec"]["engine"]]
+    if "url" in spec["code"]:
+        words += ["--url", spec["code"]["url"]]
+    else:
+        (folder / "code").write_bytes(base64.b64decode(spec["code"]["content"]))
+        words += ["--code", str(folder / "code")]
+    name = made["metadata"]["name"]
+    done = subprocess.run(
+        [sys.executable, "-m", "workmanager.cli", "worker", "create", name, *words],
+        env={**os.environ, "WORKMANAGER_TARGET": lab.service.url},
+        capture_output=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+CREATE = {"rest": create_by_rest, "grpc": create_by_grpc, "cli": create_by_cli}
+
+
+class Shelf:
+    """A web server: hands out code that was put on it, and answers posts."""
+
+    def __init__(self):
+        self.codes = {}
+        shelf = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                media_type, body = shelf.codes[self.path]
+                self.answer(200, body, media_type)
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                said = f"{self.headers['x-key']} {self.headers['content-type']} ".encode()
+                self.answer(404 if self.path == "/gone" else 200, said + body, "text/plain")
+
+            def answer(self, status, body, media_type):
+                self.send_response(status)
+                self.send_header("content-type", media_type)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def put(self, code, media_type):
+        path = f"/{len(self.codes)}"
+        self.codes[path] = (media_type, code)
+        return self.url + path
+
+
+@pytest.fixture(scope="module")
+def shelf():
+    made = Shelf()
+    thread = threading.Thread(target=made.server.serve_forever)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
 
 
 def start(lab, language, name, *, worker="a", **more):

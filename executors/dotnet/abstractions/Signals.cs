@@ -36,6 +36,16 @@ namespace WorkManager
         }
     }
 
+    /// <summary>A request that `egress` of the manifest does not allow; the message says what would.</summary>
+    public class HttpRefusedException : NonRetryableException
+    {
+        /// <param name="message">Why.</param>
+        public HttpRefusedException(string message)
+            : base(message)
+        {
+        }
+    }
+
     /// <summary>Marks the class that handles events where an assembly has several that could.</summary>
     [AttributeUsage(AttributeTargets.Class)]
     public sealed class WorkerAttribute : Attribute

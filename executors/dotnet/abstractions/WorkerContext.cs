@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Net.Http;
 using System.Threading;
 
 namespace WorkManager
@@ -33,6 +34,18 @@ namespace WorkManager
 
         /// <summary>Rises with each owner of the group; null outside of groups.</summary>
         public abstract long? FencingToken { get; }
+
+        /// <summary>
+        /// W3C trace context to go on from: the attempt's span, else the event's; null if there is none.
+        /// </summary>
+        public abstract string? TraceParent { get; }
+
+        /// <summary>
+        /// Requests to the hosts that `egress` of the manifest allows; the service makes them. One client
+        /// for all attempts. Redirects are answers, they are not followed.
+        /// </summary>
+        /// <exception cref="HttpRefusedException">The request is not allowed.</exception>
+        public abstract HttpClient Http { get; }
 
         /// <summary>The worker's configuration.</summary>
         public abstract IReadOnlyDictionary<string, object?> Config { get; }

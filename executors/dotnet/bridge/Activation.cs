@@ -48,7 +48,7 @@ namespace WorkManager.Host
                 ? $"{type.FullName} has no public constructor; give it one, or make the handler static"
                 : $"{type.FullName}: constructor parameter '{unknown.Name}' of type"
                     + $" {unknown.ParameterType.Name} cannot be given; it may be a WorkerContext, an ILogger"
-                    + " or ILogger<T>, an IReadOnlyDictionary<string, string> of the environment, or one of"
+                    + " or ILogger<T>, an HttpClient, an IReadOnlyDictionary<string, string> of the environment, or one of"
                     + " <string, object> of the configuration";
         }
     }

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Net.Http;
 using System.Text.Json;
 using System.Threading;
 
@@ -34,6 +35,10 @@ namespace WorkManager.Host
         public override string? Group => _environs.Job.Group;
 
         public override long? FencingToken => Present?.Fence;
+
+        public override string? TraceParent => Present?.Event["traceparent"] as string;
+
+        public override HttpClient Http => _environs.Http;
 
         public override IReadOnlyDictionary<string, object?> Config => _environs.Job.Config;
 

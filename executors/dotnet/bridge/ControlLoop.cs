@@ -3,7 +3,7 @@ using System.Threading;
 
 namespace WorkManager.Host
 {
-    /// <summary>Serves the control channel beside user code: answers pings, takes cancels.</summary>
+    /// <summary>Serves the control channel beside user code: answers pings, takes cancels and answers.</summary>
     sealed class ControlLoop
     {
         const int StackBytes = 256 * 1024;
@@ -11,10 +11,12 @@ namespace WorkManager.Host
         readonly FrameReader _reader = new FrameReader(Native.ControlFd);
         readonly FrameWriter _writer;
         readonly Hand _hand;
+        readonly Desk _desk;
 
-        internal ControlLoop(FrameWriter writer, Hand hand)
+        internal ControlLoop(Environs environs, Hand hand)
         {
-            _writer = writer;
+            _writer = environs.Control;
+            _desk = environs.Desk;
             _hand = hand;
         }
 
@@ -49,6 +51,11 @@ namespace WorkManager.Host
             var reader = new MsgpackReader(body);
             var parts = reader.ReadArrayHeader();
             var kind = reader.ReadString();
+            if (kind == "http" && (parts == 4 || parts == 5))
+            {
+                _desk.Deliver(ref reader, parts);
+                return;
+            }
             if (parts != 2 || (kind != "ping" && kind != "cancel"))
             {
                 throw new ProtocolException($"control frame '{Verdict.Cut(kind, 50)}' is not understood");

@@ -1,6 +1,7 @@
 using System;
 using System.Collections;
 using System.Collections.Generic;
+using System.Net.Http;
 using System.Reflection;
 
 namespace WorkManager.Host
@@ -10,11 +11,14 @@ namespace WorkManager.Host
     {
         const string LoggerName = "Microsoft.Extensions.Logging.ILogger";
 
+        HttpClient? _http;
+
         internal Environs(Job job, LogSink logs, FrameWriter control)
         {
             Job = job;
             Logs = logs;
             Control = control;
+            Desk = new Desk(control);
         }
 
         internal Job Job { get; }
@@ -23,12 +27,21 @@ namespace WorkManager.Host
 
         internal FrameWriter Control { get; }
 
-        /// <summary>A logger or the configuration; null if the type is neither.</summary>
+        internal Desk Desk { get; }
+
+        /// <summary>Made when it is first asked for: most workers never do.</summary>
+        internal HttpClient Http => _http ??= DeskHandler.Client(Desk);
+
+        /// <summary>A logger, the client for requests, or the configuration; null if the type is none of these.</summary>
         internal object? For(Type type)
         {
             if (IsLogger(type))
             {
                 return LoggerProxy.Make(type, Logs);
+            }
+            if (type == typeof(HttpClient))
+            {
+                return Http;
             }
             if (type == typeof(IReadOnlyDictionary<string, object>))
             {

@@ -10,17 +10,16 @@ namespace WorkManager.Host
         readonly Outbox _outbox = new Outbox(Native.EventsFd);
         readonly Environs _environs;
         readonly Handler _handler;
-        readonly Hand _hand = new Hand();
         readonly Runner _runner;
 
-        Executor(Environs environs, Handler handler)
+        Executor(Environs environs, Handler handler, Hand hand)
         {
             _environs = environs;
             _handler = handler;
             var width = environs.Job.PerExecutor;
             _runner = width == 1
-                ? new InlineRunner(handler, _hand, _outbox, environs.Logs)
-                : (Runner)new PoolRunner(handler, _hand, _outbox, environs.Logs, width);
+                ? new InlineRunner(handler, hand, _outbox, environs.Logs)
+                : (Runner)new PoolRunner(handler, hand, _outbox, environs.Logs, width);
         }
 
         /// <summary>Loads the worker and writes the body of READY.</summary>
@@ -32,16 +31,17 @@ namespace WorkManager.Host
             TaskScheduler.UnobservedTaskException += (_, news) =>
                 logs.Line(null, "ERROR", "a task nobody waited for failed: " + news.Exception);
             var environs = new Environs(job, logs, control);
+            var hand = new Hand();
+            new ControlLoop(environs, hand).Start(); // before the worker's Start, which may ask for things
             var handler = Handler.Load(environs);
             logs.Close(null);
             WriteReady(answer, handler);
-            return new Executor(environs, handler);
+            return new Executor(environs, handler, hand);
         }
 
         /// <summary>Handles events until drained; returns the exit code.</summary>
         internal int Run()
         {
-            new ControlLoop(_environs.Control, _hand).Start();
             while (true)
             {
                 _events.Fill();

@@ -44,7 +44,7 @@ namespace WorkManager.Host
             }
             return OfEvent(type) ?? OfData(type) ?? throw Refusal.Handler(
                 $"{HandlerSearch.NameOf(method)}: parameter '{parameter.Name}' of type {type.Name} cannot be"
-                + " given; it may be a CloudEvent, WorkerContext, CancellationToken, ILogger, or data: a"
+                + " given; it may be a CloudEvent, WorkerContext, CancellationToken, ILogger, HttpClient, or data: a"
                 + " class, JsonElement, string, byte[], Dictionary<string, object>");
         }
 

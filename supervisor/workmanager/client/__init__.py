@@ -16,6 +16,7 @@ from workmanager.client.problems import (
     ProblemError,
     RequestHeaderError,
 )
+from workmanager.client.tls import Tls
 
 if TYPE_CHECKING:
     from workmanager.client.aio import AsyncWorkManagerClient
@@ -29,6 +30,7 @@ __all__ = [
     "NoSupervisorError",
     "ProblemError",
     "RequestHeaderError",
+    "Tls",
     "WorkManagerClient",
     "new_event",
 ]

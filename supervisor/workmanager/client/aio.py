@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workmanager.client.aio_streams import AsyncLink
     from workmanager.client.call import Call, Json, Method
     from workmanager.client.target import Target
+    from workmanager.client.tls import Tls
     from workmanager.model.resources import Change, LogLine, Operation, Page, PublishResult
 
 T = TypeVar("T")
@@ -52,8 +53,9 @@ class AsyncWorkManagerClient(Calls):
         token: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         patience_s: float = 0.0,
+        tls: Tls | None = None,
     ) -> None:
-        self.target, token = locate(target, token)
+        self.target, token = locate(target, token, tls)
         self._patience_s = patience_s
         self._link = open_link(self.target, token=token, timeout_s=timeout_s)
 

@@ -7,7 +7,6 @@ on trio, ending one early leaves asynchronous generators to the garbage collecto
 from __future__ import annotations
 
 import select
-import ssl
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,6 +25,7 @@ from workmanager.client.problems import (
     ConnectionLostError,
     NoSupervisorError,
 )
+from workmanager.client.tls import tls_context
 
 if TYPE_CHECKING:
     import socket
@@ -141,9 +141,12 @@ async def _stream_to(target: Target) -> anyio.abc.ByteStream:
         return await anyio.connect_unix(target.socket_path)
     if not target.is_tls:
         return await anyio.connect_tcp(target.host, target.port)
-    context = ssl.create_default_context()
     return await anyio.connect_tcp(
-        target.host, target.port, tls=True, ssl_context=context, tls_standard_compatible=False
+        target.host,
+        target.port,
+        tls=True,
+        ssl_context=tls_context(target),
+        tls_standard_compatible=False,
     )
 
 

@@ -139,7 +139,7 @@ def _connect(target: Target, timeout_s: float) -> socket.socket:
             return _connect_unix(target.socket_path, timeout_s)
         plain = socket.create_connection((target.host, target.port), timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return _wrap_tls(plain, target.host) if target.is_tls else plain
+        return _wrap_tls(plain, target) if target.is_tls else plain
     except OSError as error:
         may_pass = isinstance(error, ConnectionRefusedError | FileNotFoundError)
         raise NoSupervisorError(str(target), why(error), may_pass=may_pass) from error
@@ -156,11 +156,11 @@ def _connect_unix(path: str, timeout_s: float) -> socket.socket:
     return unix
 
 
-def _wrap_tls(plain: socket.socket, host: str) -> socket.socket:
-    import ssl
+def _wrap_tls(plain: socket.socket, target: Target) -> socket.socket:
+    from workmanager.client.tls import tls_context
 
     with closing(plain):  # wrap_socket takes the descriptor away from it when it succeeds
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+        return tls_context(target).wrap_socket(plain, server_hostname=target.host)
 
 
 def _is_silent(plain: socket.socket) -> bool:

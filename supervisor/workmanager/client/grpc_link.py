@@ -11,6 +11,7 @@ from workmanager.client.grpc_messages import document_of, request_of
 from workmanager.client.grpc_methods import grpc_methods
 from workmanager.client.grpc_problems import problem_of_call
 from workmanager.client.problems import ClientError, ConnectionLostError
+from workmanager.client.tls import tls_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +31,10 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),  # 1 s by default; who repeats waits by itself
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 20_000),  # while calls or streams are open: a peer may have gone
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),  # who follows sends no data
+    ("grpc.http2.ping_timeout_ms", 10_000),  # of pings that gRPC sends for itself; 60 s by default
 )
 
 
@@ -151,15 +156,5 @@ def _open_channel(target: Target) -> grpc.Channel:
     if not target.is_tls:
         return grpc.insecure_channel(target.authority, options=list(OPTIONS))
     return grpc.secure_channel(
-        target.authority, grpc.ssl_channel_credentials(_roots()), options=list(OPTIONS)
+        target.authority, grpc.ssl_channel_credentials(*tls_files(target)), options=list(OPTIONS)
     )
-
-
-def _roots() -> bytes | None:
-    """Return the authorities that the REST client trusts; None: those that grpc brings along."""
-    import os
-    import ssl
-    from pathlib import Path
-
-    named = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    return Path(named).read_bytes() if named and Path(named).is_file() else None

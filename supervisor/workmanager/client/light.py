@@ -7,6 +7,7 @@ command more than all of its other work. A page is `{"items": [...], "nextPageTo
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from workmanager.client.calls import Calls
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
     from workmanager.client.call import Call, Json, Method
     from workmanager.client.retries import Attempts
     from workmanager.client.streams import Follow, Link, Stream
+    from workmanager.client.tls import Tls
 
 DEFAULT_TIMEOUT_S = 30.0
 
 
-def locate(target: str | Target | None, token: str | None) -> tuple[Target, str]:
+def locate(
+    target: str | Target | None, token: str | None, tls: Tls | None = None
+) -> tuple[Target, str]:
     """Return where the service is, and the token for it."""
     where = parse_target(target) if isinstance(target, str) else target or default_target()
+    if tls is not None:
+        where = replace(where, tls=tls)
     return where, load_token(where) if token is None else token
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workmanager.client.tls import Tls
+
 DEFAULT_URL = "http://127.0.0.1:5001"
 DEFAULT_PORT = 5001
 DEFAULT_GRPC_PORT = 5002
@@ -30,13 +32,17 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Either the path of a Unix socket, or a host and a port (`socket_path` is None then)."""
+    """Either the path of a Unix socket, or a host and a port (`socket_path` is None then).
+
+    `tls` is for those with TLS; None: what the environment names.
+    """
 
     socket_path: str | None = None
     host: str = "localhost"
     port: int = DEFAULT_PORT
     is_tls: bool = False
     is_grpc: bool = False
+    tls: Tls | None = None
 
     @property
     def is_local(self) -> bool:

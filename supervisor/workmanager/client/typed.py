@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from workmanager.client.call import Call, Method
     from workmanager.client.target import Target
+    from workmanager.client.tls import Tls
     from workmanager.model.resources import Change, LogLine, Operation, Page, PublishResult
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class WorkManagerClient(Calls):
         timeout_s: The longest silence of the service, in seconds, before a call gives up.
         patience_s: For how long to try again while the service is away or refuses for a moment; 0
             only gets over a connection that broke.
+        tls: Certificates and whom to trust; by default what the environment names.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class WorkManagerClient(Calls):
         token: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         patience_s: float = 0.0,
+        tls: Tls | None = None,
     ) -> None:
-        self.target, token = locate(target, token)
+        self.target, token = locate(target, token, tls)
         self._patience_s = patience_s
         self._link = open_link(self.target, token=token, timeout_s=timeout_s)
 

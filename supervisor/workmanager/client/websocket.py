@@ -27,6 +27,7 @@ from workmanager.client.problems import (
 )
 from workmanager.client.rest_form import http_form
 from workmanager.client.streams import SILENCE_S
+from workmanager.client.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,8 +115,7 @@ async def _connect(target: Target) -> _Stream:
             plain = await trio.open_tcp_stream(target.host, target.port)
             if not target.is_tls:
                 return plain
-            context = ssl.create_default_context()
-            secure = trio.SSLStream(plain, context, server_hostname=target.host)
+            secure = trio.SSLStream(plain, tls_context(target), server_hostname=target.host)
             await secure.do_handshake()
             return secure
     except (OSError, trio.TooSlowError, trio.BrokenResourceError) as error:

@@ -8,7 +8,6 @@ checked. Bodies, headers, time and the number of requests at once are bounded.
 from __future__ import annotations
 
 import ssl
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from workmanager.config import Settings
     from workmanager.executors.executor import Executor
     from workmanager.executors.requests import HttpRequest
-    from workmanager.lifecycle.record import WorkerRecord
     from workmanager.model.spec_egress import Egress as Rules
     from workmanager.model.spec_egress import EgressRule
 
@@ -50,9 +48,10 @@ class FailedError(Exception):
 
 @dataclass(slots=True)
 class _Line:
-    """The requests of one worker."""
+    """The requests of one worker; kept while there are any."""
 
     turns: trio.Semaphore
+    requests: int = 0
     waiting: int = 0
     waiting_bytes: int = 0
 
@@ -63,50 +62,56 @@ class Egress:
 
     Attributes:
         settings: Returns them as they are at the moment.
-        counts: Requests by name of the worker and outcome: answered, refused, failed.
     """
 
     settings: Callable[[], Settings]
     nursery: trio.Nursery
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _lines: dict[str, _Line] = field(default_factory=dict)
     _trust: ssl.SSLContext | None = None
 
-    def take(self, record: WorkerRecord, executor: Executor, request: HttpRequest) -> None:
-        """Take a request of *executor*; the answer is sent to it. Never raises."""
-        rules = record.spec.egress
+    def take(self, uid: str, rules: Rules, executor: Executor, request: HttpRequest) -> None:
+        """Take a request of worker *uid*; the answer is sent to its *executor*. Never raises.
+
+        Args:
+            rules: Of the version that the executor runs.
+        """
         try:
             prepared = _check(rules, request, self.settings())
         except RefusedError as error:
-            self._refuse(record, executor, request, str(error))
+            self._refuse(executor, request, str(error))
             return
-        line = self._line(record.uid, rules)
+        line = self._line(uid, rules)
         size_bytes = len(request.body or b"")
         if line.waiting >= MAX_WAITING or line.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
-            self._fail(record, executor, request, "too many requests of the worker wait already")
+            self._fail(executor, request, "too many requests of the worker wait already")
             return
+        line.requests += 1
         line.waiting += 1
         line.waiting_bytes += size_bytes
-        self.nursery.start_soon(self._serve, record, executor, prepared, line)
+        self.nursery.start_soon(self._serve, uid, executor, prepared, line)
 
-    async def _serve(
-        self, record: WorkerRecord, executor: Executor, prepared: _Prepared, line: _Line
-    ) -> None:
+    async def _serve(self, uid: str, executor: Executor, prepared: _Prepared, line: _Line) -> None:
         """Make one request, unless its executor has gone meanwhile."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_with, executor, nursery.cancel_scope)
-            try:
-                await self._answer(record, executor, prepared, line)
-            except Exception:  # a fault of ours in one request must stay there
-                log.exception("egress_failed", worker=executor.worker)
-                self._fail(record, executor, prepared.request, "the service failed")
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_with, executor, nursery.cancel_scope)
+                await self._serve_safely(executor, prepared, line)
+                nursery.cancel_scope.cancel()
+        finally:
+            line.requests -= 1
+            if line.requests == 0:
+                self._lines.pop(uid, None)
 
-    async def _answer(
-        self, record: WorkerRecord, executor: Executor, prepared: _Prepared, line: _Line
-    ) -> None:
+    async def _serve_safely(self, executor: Executor, prepared: _Prepared, line: _Line) -> None:
+        try:
+            await self._answer(executor, prepared, line)
+        except Exception:  # a fault of ours in one request must stay there
+            log.exception("egress_broke", worker=executor.worker)
+            self._fail(executor, prepared.request, "the service failed")
+
+    async def _answer(self, executor: Executor, prepared: _Prepared, line: _Line) -> None:
         request = prepared.request
-        limit_s = min(record.spec.egress.timeout_s, request.timeout_s)
+        limit_s = min(prepared.limit_s, request.timeout_s)
         try:
             with trio.fail_after(limit_s):
                 await self._take_turn(line, len(request.body or b""))
@@ -115,13 +120,12 @@ class Egress:
                 finally:
                     line.turns.release()
         except trio.TooSlowError:
-            self._fail(record, executor, request, f"there was no answer within {limit_s:g} s")
+            self._fail(executor, request, f"there was no answer within {limit_s:g} s")
         except RefusedError as error:
-            self._refuse(record, executor, request, str(error))
+            self._refuse(executor, request, str(error))
         except FailedError as error:
-            self._fail(record, executor, request, str(error))
+            self._fail(executor, request, str(error))
         else:
-            self._count(record, "answered")
             executor.answer(["http", request.id, status, headers, body])
 
     async def _take_turn(self, line: _Line, size_bytes: int) -> None:
@@ -168,24 +172,12 @@ class Egress:
             line = self._lines[uid] = _Line(trio.Semaphore(rules.concurrency))
         return line
 
-    def forget(self, uid: str) -> None:
-        """Drop what is kept for a deleted or changed worker; its requests under way go on."""
-        self._lines.pop(uid, None)
-
-    def _count(self, record: WorkerRecord, outcome: str) -> None:
-        self.counts[record.name, outcome] += 1
-
-    def _refuse(
-        self, record: WorkerRecord, executor: Executor, request: HttpRequest, why: str
-    ) -> None:
-        self._count(record, "refused")
+    def _refuse(self, executor: Executor, request: HttpRequest, why: str) -> None:
         log.info("egress_refused", worker=executor.worker, executor=executor.id, why=why)
         executor.answer(["http", request.id, "refused", why])
 
-    def _fail(
-        self, record: WorkerRecord, executor: Executor, request: HttpRequest, why: str
-    ) -> None:
-        self._count(record, "failed")
+    def _fail(self, executor: Executor, request: HttpRequest, why: str) -> None:
+        log.info("egress_failed", worker=executor.worker, executor=executor.id, why=why)
         executor.answer(["http", request.id, "failed", why])
 
 
@@ -196,6 +188,7 @@ class _Prepared:
     request: HttpRequest
     url: httpx2.URL
     rule: EgressRule
+    limit_s: float
 
     @property
     def host(self) -> str:
@@ -233,7 +226,7 @@ def _check(rules: Rules, request: HttpRequest, settings: Settings) -> _Prepared:
         limit = verdict.rule.max_bytes
         raise RefusedError(f"a body of {size_bytes} bytes; maxBytes of its rule is {limit}")
     _check_headers(request)
-    return _Prepared(request, url, verdict.rule)
+    return _Prepared(request, url, verdict.rule, rules.timeout_s)
 
 
 def _check_headers(request: HttpRequest) -> None:

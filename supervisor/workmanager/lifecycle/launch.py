@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workmanager.executors.listener import Listener
     from workmanager.executors.zygote import Spawned
     from workmanager.executors.zygotes import Zygotes
+    from workmanager.lifecycle.egress import Egress
     from workmanager.lifecycle.record import WorkerRecord
     from workmanager.lifecycle.workshop import Workshop
     from workmanager.model.spec import WorkerSpec
@@ -56,6 +57,7 @@ class Launcher:
         isolation: What executors are put into.
         budget: How many may be restarted on this host.
         workshop: What engines use to make code loadable.
+        egress: Makes the requests that executors ask for.
         held: Code by digest that is not in the store yet.
         alive: Pids of all its executors that live; nobody else may reap them.
     """
@@ -64,6 +66,7 @@ class Launcher:
     store: Store
     isolation: Isolation
     workshop: Workshop
+    egress: Egress
     ids: count[int]
     budget: RestartBudget
     alive: set[int] = field(default_factory=set)
@@ -101,6 +104,9 @@ class Launcher:
             worker=record.name,
             version=version,
             per_executor=spec.concurrency.per_executor,
+        )
+        executor.on_request = lambda request: self.egress.take(
+            record.uid, spec.egress, executor, request
         )
         self.alive.add(spawned.pid)
         nursery.start_soon(self._live, executor)

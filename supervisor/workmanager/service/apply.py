@@ -106,6 +106,11 @@ class ApplyCalls(Calls):
         """Declarations of one name happen one after another."""
         return self._declaring.setdefault(name, trio.Lock())
 
+    def _forget_turn(self, name: str) -> None:
+        """Forget the lock of a name that is gone, unless somebody waits for it or has it."""
+        if not self._declaring[name].locked():
+            del self._declaring[name]
+
     async def _create(self, parsed: Manifest, *, start: bool) -> Worker:
         spec, code = await declare.resolve(parsed.spec, self._sup.store, self._sup.settings)
         if not start:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from workmanager.errors import Fault, InvalidArgumentError
+from workmanager.errors import Fault, InvalidArgumentError, WorkManagerError
 from workmanager.model.states import WorkerState
 from workmanager.service import views
 from workmanager.service.base import Calls
@@ -78,10 +78,13 @@ class WatchCalls(Calls):
         """
         wanted = _kinds(kinds)
         keeper = self._keeper(worker) if worker else None
+        name = keeper.record.name if keeper is not None else ""
         self._observer.record(wanted)
-        watcher = self._observer.feed.watch(
-            wanted, worker=keeper.record.name if keeper is not None else "", after=resume_token
-        )
+        try:
+            watcher = self._observer.feed.watch(wanted, worker=name, after=resume_token)
+        except WorkManagerError:
+            self._observer.rest_later()
+            raise
         try:
             async with aclosing(self._begin(wanted, keeper, watcher.bookmark())) as first:
                 yield Watch(watcher, None if resume_token else first)
@@ -150,7 +153,7 @@ class WatchCalls(Calls):
 
     async def _dead_letters_there(self, keeper: Keeper | None) -> list[tuple[str, BaseModel]]:
         wanted = queries.DeadLetterFilter(keeper.record.no if keeper is not None else None)
-        rows = await self._sup.store.read(
+        rows = await self._read(  # with those on their way, which nobody was there to note
             lambda db: queries.list_dead_letters(db, wanted, limit=DEAD_LETTERS_LISTED, before=None)
         )
         shown: list[tuple[str, BaseModel]] = []

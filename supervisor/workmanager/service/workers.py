@@ -181,12 +181,13 @@ class WorkerCalls(ApplyCalls):
         async def work(operation: Running) -> None:
             async with self._turn(record.name):
                 operation.progress = "draining" if drain else "stopping"
-                record.deleted_at = time.time()
-                await self._sup.core.ledger.commit(statements.put_worker(record.row()))
-                await self._sup.remove(keeper, drain=drain)
-                await self._sup.core.ledger.commit(statements.delete_worker(record.no))
+                if record.uid in self._sup.keepers:  # else an earlier call has done it meanwhile
+                    record.deleted_at = time.time()
+                    await self._sup.core.ledger.commit(statements.put_worker(record.row()))
+                    await self._sup.remove(keeper, drain=drain)
+                    await self._sup.core.ledger.commit(statements.delete_worker(record.no))
                 operation.result = {"worker": record.name, "uid": record.uid}
-            self._declaring.pop(record.name, None)
+            self._forget_turn(record.name)
 
         return self._operations.start("delete", record.name, work)
 

@@ -46,7 +46,7 @@ def usage_of(pid: int) -> Usage:
                 threads=process.num_threads(),
                 open_files=process.num_fds(),
             )
-    except psutil.Error:
+    except (psutil.Error, OSError):  # files of a process may go one by one (psutil issue 2418)
         return GONE
 
 

@@ -187,6 +187,16 @@ async def test_dead_letters_are_told_over_a_websocket(rest, make):
         assert len(seen) == 1
 
 
+def test_a_dead_letter_on_its_way_is_not_missed(rest, make):
+    retry = {"maximumAttempts": 1}
+    name = rest.create(make.FAIL, triggers=[{"topic": "watched.way"}], retry=retry)
+    for number in range(8):
+        made = make.event(id=f"way-{number}")
+        rest.call("POST", "/v1/topics/watched.way:publish", **structured(made))
+        with events(rest, f"/v1/tasks:watch?kinds=deadLetters&worker={name}") as take:
+            until(take, lambda c, made=made: c["type"] == "ADDED" and is_dead(c, made["id"]))
+
+
 def is_dead(change, event_id, type_="ADDED"):
     if (change["kind"], change["type"]) != ("deadLetter", type_):
         return False

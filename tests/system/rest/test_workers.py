@@ -3,6 +3,7 @@
 import base64
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -126,6 +127,18 @@ def test_a_broken_code_is_refused_with_its_line(rest, make):
     body = make.manifest("broken", "def process(event)\n    pass\n")
     problem = rest.refusal("POST", "/v1/workers", status=422, reason="BUILD_FAILED", json=body)
     assert "1" in json.dumps(problem)
+
+
+def test_workers_deleted_twice_at_once_are_deleted_once(rest):
+    names = [rest.create() for _ in range(8)]
+    with rest.client.stream("GET", "/v1/workers:watch"), ThreadPoolExecutor(2) as pool:
+        for name in names:
+            paths = [f"/v1/workers/{name}"] * 2
+            answers = list(pool.map(rest.client.delete, paths))
+            for answer in answers:
+                assert answer.status_code in (202, 404), answer.text
+                if answer.status_code == 202:
+                    assert not rest.finish(answer.json()["id"])["error"]
 
 
 def test_delete_is_an_operation_that_ends(rest):
