@@ -11,7 +11,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--sandbox-level",
         choices=LEVELS,
-        default=os.environ.get("WORKMANAGER_TEST_LEVEL", "auto"),
+        default=os.environ.get("TEST_SANDBOX_LEVEL", "auto"),
         help="level of the sandbox in system tests; auto takes the highest, as the service does",
     )
     parser.addoption(
@@ -23,7 +23,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    os.environ["WORKMANAGER_TEST_LEVEL"] = config.getoption("--sandbox-level")
+    os.environ["TEST_SANDBOX_LEVEL"] = config.getoption("--sandbox-level")
 
 
 def pytest_report_header(config):

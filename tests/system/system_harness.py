@@ -24,7 +24,7 @@ from urllib.parse import urlencode, urlsplit
 
 import psutil
 
-LEVEL = os.environ.get("WORKMANAGER_TEST_LEVEL", "auto")  # of the sandbox; see tests/conftest.py
+LEVEL = os.environ.get("TEST_SANDBOX_LEVEL", "auto")  # of the sandbox; see tests/conftest.py
 DAPR = Path(__file__).parents[1] / "dapr"
 START_S = 30
 STOP_S = 30

@@ -58,8 +58,7 @@ class _Masking:
         self._listener.executor_line(executor, stream, level, task, _mask(text, self._secrets))
 
     def executor_exited(self, executor: Executor) -> None:
-        """Mask its last words."""
-        executor.last_words.mask(lambda line: _mask(line, self._secrets))
+        """Hand it on."""
         self._listener.executor_exited(executor)
 
 
