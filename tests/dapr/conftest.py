@@ -45,7 +45,7 @@ def place(kind, tmp_path_factory):
         settings = {}
         if kind == "daprd-redis":
             port = stack.enter_context(redis_server(folder / "redis"))
-            settings = {"processingTimeout": "1s", "redeliverInterval": "200ms"}
+            settings = {"processingTimeout": "1000", "redeliverInterval": "200"}  # ms
             settings |= {"readTimeout": "500ms", "poolSize": "200"}
         yield stack.enter_context(real_sidecar("app", folder, redis_port=port, **settings))
 

@@ -18,8 +18,8 @@ class Settings:
 
     concurrency: int = 10
     queue_depth: int = 100
-    processing_timeout_s: float = 15.0
-    redeliver_interval_s: float = 60.0
+    processing_timeout_s: float = 60.0
+    redeliver_interval_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class Message:
 class Subscriber(Protocol):
     """A subscription as the component sees it: a handler with a context."""
 
-    is_closed: bool
+    @property
+    def keeps_pending(self) -> bool:
+        """Whether what fails now is left unacknowledged."""
+        ...
 
     async def handle(self, message: Message) -> bool:
         """Have *message* handled; return False when the component got an error."""
@@ -95,6 +98,7 @@ class RedisComponent:
         self.is_flowing = asyncio.Event()
         self.is_flowing.set()
         self.duplicates = 0
+        self.closed_at = float("-inf")  # when a subscription last was
         self._streams = streams
         self._settings = settings
         self._consumer = consumer
@@ -148,7 +152,7 @@ class RedisComponent:
             started = time.monotonic()
             is_handled = await subscriber.handle(message)
             is_late = time.monotonic() - started >= self._settings.processing_timeout_s
-            if is_handled or not (subscriber.is_closed or is_late):
+            if is_handled or not (subscriber.keeps_pending or is_late):
                 # since components-contrib 1.17 an error is acknowledged too: the message is gone
                 group = self._streams.stream(self.name, topic).groups[self._consumer]
                 group.pending.pop(message.number, None)
@@ -167,6 +171,7 @@ class MemoryComponent:
         self.is_flowing = asyncio.Event()
         self.is_flowing.set()
         self.duplicates = 0
+        self.closed_at = float("-inf")  # when a subscription last was
         self._subscribers: dict[str, list[tuple[Subscriber, asyncio.Lock]]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._published = 0

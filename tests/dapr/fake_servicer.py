@@ -119,7 +119,8 @@ class Sidecar(DaprServicer):
             subscription.start()
             await self._listen(subscription, requests, context)
         finally:
-            subscription.close()
+            if not subscription.is_closed:
+                subscription.close()
             with contextlib.suppress(ValueError):
                 self.subscriptions.remove(subscription)
 

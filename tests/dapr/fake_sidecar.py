@@ -103,7 +103,7 @@ class Place:
             return
         self._http.close()
         for subscription in list(sidecar.subscriptions):
-            subscription.close()
+            subscription.close(with_sidecar=True)
         await self._server.stop(grace=0)
         for component in sidecar.stores.pubsubs.values():
             component.close()
@@ -270,8 +270,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--locks", default="lockstore")
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--queue-depth", type=int, default=100)
-    parser.add_argument("--processing-timeout", type=float, default=15.0)
-    parser.add_argument("--redeliver-interval", type=float, default=60.0)
+    parser.add_argument("--processing-timeout", type=float, default=60.0)
+    parser.add_argument("--redeliver-interval", type=float, default=15.0)
     parser.add_argument("--inbound-retries", type=int, default=0)
     parser.add_argument("--inbound-interval", type=float, default=0.5)
     parser.add_argument("--api-token", default="")

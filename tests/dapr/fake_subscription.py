@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SUCCESS = TopicEventResponse.SUCCESS
 DROP = TopicEventResponse.DROP
+STOP_S = 0.4  # what a stop takes while the others wait for it
 TRUE = ("true", "1", "t", "y", "yes", "on")
 
 
@@ -46,6 +48,7 @@ class Subscription:
     inbound: Inbound
     record: Record
     is_closed: bool = False
+    is_raced: bool = False  # closed while another was: what waits goes the way of errors
     dropped: asyncio.Future[str] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -57,7 +60,16 @@ class Subscription:
     def start(self) -> None:
         self._loops = self.component.subscribe(self.asked.topic, self)
 
-    def close(self) -> None:
+    def close(self, *, with_sidecar: bool = False) -> None:
+        """End it; *with_sidecar*: daprd itself has gone, and acknowledges nothing any more.
+
+        Deliveries of a client that went are errors until daprd has marked the subscription as
+        stopped. Stops queue for one lock, so all but the first of several come too late: their
+        deliveries are dead-lettered or, without that, acknowledged and lost.
+        """
+        now = time.monotonic()
+        self.is_raced = not with_sidecar and now - self.component.closed_at < STOP_S
+        self.component.closed_at = now
         self.is_closed = True
         self.forget()
         for waiting in self._gone:
@@ -84,7 +96,7 @@ class Subscription:
     async def handle(self, message: Message) -> bool:
         """Deliver *message*; return False when the component gets an error."""
         if self.is_closed:
-            return False
+            return await self._fail(message, "")
         known = ""
         try:
             event = self._event(message)
@@ -94,13 +106,24 @@ class Subscription:
                 return True
             request = request_of(event, topic=self.asked.topic, pubsub=self.component.name)
             status = await self._insist(request)
-        except ClosedError:
-            return False
-        except EnvelopeError:
+        except (ClosedError, EnvelopeError):
             status = TopicEventResponse.RETRY
         if status == SUCCESS:
             return True
-        if await self._dead_letter(message) or status == DROP:
+        if status == DROP:
+            await self._dead_letter(message)
+            return True
+        return await self._fail(message, known)
+
+    @property
+    def keeps_pending(self) -> bool:
+        """Whether the component leaves what failed unacknowledged."""
+        return self.is_closed and not self.is_raced
+
+    async def _fail(self, message: Message, known: str) -> bool:
+        if self.keeps_pending:
+            return False
+        if await self._dead_letter(message):
             return True
         self.record.lost.append(known)
         return False

@@ -321,6 +321,31 @@ class TestStreams:
         assert stream.next().id == "slow"
         stream.answer("slow")
 
+    @pytest.mark.parametrize("has_letters", [True, False])
+    def test_client_killed_with_several_streams(self, place, redis_only, has_letters):
+        """All is lost that waits on the second of them, unless it has a dead letter topic."""
+        name = f"killed-{uuid.uuid4()}"
+        letters = {"dead_letter_topic": f"{name}-letters"} if has_letters else {}
+        client = Client(place.grpc_port)
+        streams = [client.subscribe(f"{name}-{n}", **letters) for n in range(6)]
+        for number in range(6):
+            client.send(f"{name}-{number}", event(f"e{number}"))
+        assert {stream.next().id for stream in streams} == {f"e{n}" for n in range(6)}
+        client.close()
+        client = Client(place.grpc_port)
+        again = [client.subscribe(f"{name}-{n}") for n in range(6)]
+        again += [client.subscribe(f"{name}-letters")]
+        back: set[str] = set()
+        for _ in patience(4):
+            for stream in again:
+                with contextlib.suppress(queue.Empty):
+                    back.add(stream.take(0.01).id)
+        client.close()
+        if has_letters:
+            assert back == {f"e{n}" for n in range(6)}
+        else:
+            assert back < {f"e{n}" for n in range(6)}
+
     def test_answer_of_an_unknown_id_changes_nothing(self, client, topic):
         stream = client.subscribe(topic)
         stream.answer("never seen")

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from workmanager.api.access import Access
 
-PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/openapi.json", "/docs"})
+PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/openapi.json", "/docs"}) | frozenset(
+    {"/healthz", "/dapr/subscribe", "/dapr/config"}  # a Dapr sidecar asks without credentials
+)
 TOKEN_MIN_CHARS = 16  # shorter ones can be guessed
 TOKEN_BYTES = 32
 ROOT_UID = 0

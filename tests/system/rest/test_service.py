@@ -39,6 +39,15 @@ def test_probes_are_public_and_details_are_not(rest):
     assert rest.call("GET", "/v1/health")["checks"] == []
 
 
+def test_a_dapr_sidecar_is_answered_without_credentials(rest):
+    with httpx2.Client(base_url=rest.url) as client:
+        assert client.get("/healthz").text == "ok\n"
+        assert client.get("/dapr/subscribe").json() == []
+        assert client.get("/dapr/config").json() == {}
+        assert client.post("/dapr/subscribe").status_code == 405
+        assert client.get("/dapr/anything").status_code == 401
+
+
 def test_metrics_and_version(rest):
     answer = rest.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")

@@ -14,6 +14,7 @@ from workmanager.api.auth import Auth, AuthMiddleware
 from workmanager.api.problems import problem_response
 from workmanager.api.rest import (
     applications,
+    dapr,
     dead_letters,
     engines,
     executors,
@@ -114,6 +115,7 @@ _ROUTERS = (
     operations.router,
     applications.router,
     health.router,
+    dapr.router,
 )
 
 
