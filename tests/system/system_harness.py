@@ -95,7 +95,8 @@ class Sidecars:
 
     def __init__(self):
         self.is_on = False
-        self.options = ("--inbound-retries", "4", "--inbound-interval", "0.2")  # as docs/dapr.md
+        self.options = ("--inbound-retries", "4", "--inbound-interval", "0.2")
+        self.options += ("--processing-timeout", "3", "--redeliver-interval", "0.5")
         self._stack = ExitStack()
         self._places = {}
 
