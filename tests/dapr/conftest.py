@@ -42,12 +42,9 @@ def place(kind, tmp_path_factory):
             return
         folder = tmp_path_factory.mktemp("daprd")
         port = None
-        settings = {}
         if kind == "daprd-redis":
             port = stack.enter_context(redis_server(folder / "redis"))
-            settings = {"processingTimeout": "1000", "redeliverInterval": "200"}  # ms
-            settings |= {"readTimeout": "500ms", "poolSize": "200"}
-        yield stack.enter_context(real_sidecar("app", folder, redis_port=port, **settings))
+        yield stack.enter_context(real_sidecar("app", folder, redis_port=port))
 
 
 @pytest.fixture

@@ -27,6 +27,10 @@ HERE = Path(__file__).parent
 DAPRD = os.environ.get("DAPRD", "")
 START_S = 30.0
 
+# Of pubsub.redis. Each stream holds a connection of the pool until its read times out; what was not
+# answered comes again after processingTimeout. Milliseconds: redeliverInterval takes nothing else.
+SETTINGS = {"processingTimeout": "1000", "redeliverInterval": "200"}
+SETTINGS |= {"readTimeout": "500ms", "poolSize": "500"}
 COMPONENT = """\
 apiVersion: dapr.io/v1alpha1
 kind: Component
@@ -200,6 +204,7 @@ def write_components(folder: Path, *, redis_port: int | None, **pubsub: str) -> 
         kinds = {"pubsub": "pubsub.in-memory", "statestore": "state.in-memory"}
         shared: dict[str, str] = {}
     else:
+        pubsub = SETTINGS | pubsub
         kinds = {
             "pubsub": "pubsub.redis",
             "statestore": "state.redis",
