@@ -109,6 +109,7 @@ async def main(
             nursery.start_soon(systemd.keep_informed, around.notifier, supervisor)
             async with trio.open_nursery() as operations:
                 service = Service(supervisor, operations)
+                operations.start_soon(service.follow_registry)
                 await _serve(settings, around, service, stop, task_status)
                 operations.cancel_scope.cancel()
             supervisor.stop()

@@ -44,6 +44,7 @@ from workmanager.lifecycle.restore import restore_dedupe, restore_tasks
 from workmanager.lifecycle.upkeep import look_after
 from workmanager.lifecycle.workshop import Workshop
 from workmanager.policy.restart import RestartBudget
+from workmanager.registries.dapr import EPOCH_KEY, DaprRegistry
 from workmanager.store import queries, statements
 from workmanager.store.open import open_store
 from workmanager.store.recovery import recover
@@ -75,7 +76,8 @@ class Supervisor:
     Attributes:
         host: Names this process among all hosts of its app-id.
         keepers: By worker uid.
-        sidecar: The connection to Dapr; None where the backend is the embedded one.
+        sidecar: The connection to Dapr; None where the backend is the embedded one, as are
+            `shared`, the stores behind it, and `registry`, what all hosts declare.
         faults: What a start could not read and put aside.
         dapr: What events come in and go out by; None with the embedded broker.
         is_recovered: Set once every worker and task of the store is in place.
@@ -94,6 +96,8 @@ class Supervisor:
         self.isolation: Isolation
         self.spans: SpanSender | None = None
         self.sidecar: Sidecar | None = None
+        self.shared: Shared | None = None
+        self.registry: DaprRegistry | None = None
         self.dapr: DaprBackend | None = None
         self.store: Store
         self.core: Core
@@ -143,6 +147,9 @@ class Supervisor:
         recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
         if self.settings.is_dapr:
             self.sidecar = await self._open_sidecar(nursery)
+            self.shared = _open_shared(self.sidecar, self.settings)
+            epoch = await self.store.read(lambda db: queries.get_meta(db, EPOCH_KEY))
+            self.registry = DaprRegistry(self.shared.state, epoch=epoch or "")
         self._build_core(recovered)
         nursery.start_soon(self.core.timers.run)
         nursery.start_soon(self._make_strays().run)
@@ -206,6 +213,8 @@ class Supervisor:
         self.core.tracer = self.logbook.tracer = open_tracer(self.spans, os.environ)
         self.core.weigh()
         self.dapr = open_backend(self.core, self.settings, self.sidecar)
+        if self.dapr is not None:
+            self.dapr.ingress.registry = self.registry
         self._launcher = self._make_launcher()
         self._worker_numbers = count(recovered.next_worker)
         self.core.fences = dict(recovered.fences)
@@ -218,7 +227,7 @@ class Supervisor:
             self.core.note_token(group, token)
 
         return Cluster(
-            shared=_open_shared(self.sidecar, self.settings) if self.sidecar is not None else None,
+            shared=self.shared,
             host=self.host,
             floor=lambda group: self.core.fences.get(group, 0),
             note_token=note_token,

@@ -222,7 +222,8 @@ class Keeper:
         if can_move(self.state, WorkerState.DRAINING):  # else it never served
             self._move(WorkerState.DRAINING, "")
         await self._end_all(grace=True)
-        self._move(WorkerState.STOPPED, "")
+        if self.state is not WorkerState.DELETING:  # asked for meanwhile
+            self._move(WorkerState.STOPPED, "")
 
     async def _to_serving(self) -> None:
         self.retry_at = None

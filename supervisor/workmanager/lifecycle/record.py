@@ -25,6 +25,7 @@ class WorkerRecord:
     annotations: dict[str, str] = field(default_factory=dict)
     current: str = ""
     deleted_at: float | None = None
+    stamp: str = ""  # of the shared registry's record that this is
     versions: dict[str, VersionRow] = field(default_factory=dict)
 
     @property
@@ -49,6 +50,7 @@ class WorkerRecord:
             current_version=self.current,
             dead_letter_retention_s=self.spec.dead_letter.retention_s,
             deleted_at=self.deleted_at,
+            stamp=self.stamp,
         )
 
     @classmethod
@@ -71,6 +73,7 @@ class WorkerRecord:
             annotations={k: str(v) for k, v in row.annotations.items()},
             current=row.current_version,
             deleted_at=row.deleted_at,
+            stamp=row.stamp,
         )
 
     def version_spec(self, version: str) -> WorkerSpec:

@@ -12,8 +12,8 @@ from workmanager.service.idempotency import StoredAnswers
 from workmanager.service.observer import Observer
 from workmanager.service.operations import Operations
 from workmanager.service.plant import PlantCalls
+from workmanager.service.sharing import SharingCalls
 from workmanager.service.tasks import TaskCalls
-from workmanager.service.versions import VersionCalls
 from workmanager.service.watching import WatchCalls
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["Service"]
 
 
 class Service(
-    VersionCalls,
+    SharingCalls,
     EventCalls,
     TaskCalls,
     DeadLetterCalls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -10,21 +11,23 @@ import trio
 from workmanager.errors import CodeError, ConflictError, Reason
 from workmanager.lifecycle.launch import StartError
 from workmanager.lifecycle.swapping import swap
+from workmanager.model.code import digest_of
 from workmanager.model.manifest import Manifest, Metadata, parse_manifest, patch_manifest
 from workmanager.model.resources import ApplyResult, Worker
 from workmanager.model.states import DesiredState, VersionState, WorkerState
 from workmanager.service import declare, views
 from workmanager.service.base import Calls
-from workmanager.store import statements
+from workmanager.store import queries, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from workmanager.lifecycle.keeper import Keeper
     from workmanager.lifecycle.record import WorkerRecord
     from workmanager.model.spec import WorkerSpec
     from workmanager.service.operations import Operations
     from workmanager.store.rows import VersionRow
+    from workmanager.store.sql import Statement
     from workmanager.supervisor import Supervisor
 
 SETTLE_S = 2.0  # how long a call waits for the state it asks for before it answers
@@ -102,14 +105,58 @@ class ApplyCalls(Calls):
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _turn(self, name: str) -> trio.Lock:
-        """Declarations of one name happen one after another."""
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        """Declarations of one name happen one after another, and after those of other hosts.
+
+        Raises:
+            SidecarError: It is not known what other hosts have declared.
+        """
+        if self._sup.registry is not None:
+            await self._sup.registry.fresh(trio.current_time())
+        async with self._lock_of(name):
+            yield
+
+    def _lock_of(self, name: str) -> trio.Lock:
         return self._declaring.setdefault(name, trio.Lock())
 
     def _forget_turn(self, name: str) -> None:
         """Forget the lock of a name that is gone, unless somebody waits for it or has it."""
         if not self._declaring[name].locked():
             del self._declaring[name]
+
+    async def _commit(
+        self,
+        record: WorkerRecord,
+        rows: Callable[[], list[Statement]],
+        *,
+        code: bytes | None = None,
+    ) -> None:
+        """Make a declaration durable: for all hosts first, then here.
+
+        Args:
+            rows: Makes the rows, once the record has its stamp.
+            code: That of a version which is new.
+
+        Raises:
+            ConflictError: Another host was faster.
+            SidecarError, StoreError: It was not kept; if the store alone refused, it comes back
+                from the registry.
+        """
+        stamp = record.stamp
+        if self._sup.registry is not None:
+
+            async def load(digest: str) -> bytes | None:
+                if code is not None and digest == digest_of(code):
+                    return code
+                return await self._sup.store.read(lambda db: queries.get_code(db, digest))
+
+            record.stamp = await self._sup.registry.put(declare.definition_of(record), load)
+        try:
+            await self._sup.core.ledger.commit(rows())
+        except BaseException:
+            record.stamp = stamp
+            raise
 
     async def _create(self, parsed: Manifest, *, start: bool) -> Worker:
         spec, code = await declare.resolve(parsed.spec, self._sup.store, self._sup.settings)
@@ -123,8 +170,8 @@ class ApplyCalls(Calls):
         try:
             with self._sup.holding(row.code_digest, code):
                 await keeper.verify(row.id)
-            row = record.set_version_state(row.id, VersionState.CURRENT)
-            await self._sup.core.ledger.commit(declare.rows_of(record, [row], code))
+            fresh = record.set_version_state(row.id, VersionState.CURRENT)
+            await self._commit(record, lambda: declare.rows_of(record, [fresh], code), code=code)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._sup.remove(keeper, drain=False)
@@ -180,7 +227,7 @@ class ApplyCalls(Calls):
         record.desired = spec.desired_state
         self._touch(record)
         try:
-            await self._sup.core.ledger.commit(statements.put_worker(record.row()))
+            await self._commit(record, lambda: statements.put_worker(record.row()))
         except BaseException:
             record.spec, record.labels, record.annotations, record.generation, record.desired = undo
             raise
@@ -237,6 +284,7 @@ class ApplyCalls(Calls):
         message: str,
     ) -> None:
         undo = (record.spec, record.labels, record.annotations, record.generation, record.desired)
+        versions = dict(record.versions)
         old, record.current = record.current, row.id
         record.spec, record.labels, record.desired = spec, labels, spec.desired_state
         record.annotations = record.annotations if annotations is None else annotations
@@ -245,13 +293,13 @@ class ApplyCalls(Calls):
         if old in record.versions:
             fresh.append(record.set_version_state(old, VersionState.DRAINED))
         try:
-            rows = declare.rows_of(record, fresh, code) + declare.prune(record)
-            await self._sup.core.ledger.commit(rows)
+            pruned = declare.prune(record)
+            await self._commit(
+                record, lambda: declare.rows_of(record, fresh, code) + pruned, code=code
+            )
         except BaseException:
             record.spec, record.labels, record.annotations, record.generation, record.desired = undo
-            record.current = old
-            if old in record.versions:
-                record.set_version_state(old, VersionState.CURRENT)
+            record.current, record.versions = old, versions
             raise
 
     def _touch(self, record: WorkerRecord) -> None:

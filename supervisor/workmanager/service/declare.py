@@ -20,6 +20,7 @@ from workmanager.lifecycle.record import WorkerRecord
 from workmanager.model.code import put_code, take_code
 from workmanager.model.states import VersionState
 from workmanager.model.versioning import spec_digest
+from workmanager.registries.layout import Definition
 from workmanager.store import queries, statements
 from workmanager.store.rows import VersionRow
 
@@ -133,6 +134,12 @@ def rows_of(
     for version in versions:
         rows += statements.put_version(version)
     return rows
+
+
+def definition_of(record: WorkerRecord) -> Definition:
+    """Return what other hosts need of a worker; versions that were refused are this host's."""
+    shared = [v for v in record.versions.values() if v.state != VersionState.REJECTED.value]
+    return Definition(record.row(), tuple(shared))
 
 
 def prune(record: WorkerRecord) -> list[Statement]:

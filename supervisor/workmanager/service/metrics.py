@@ -34,6 +34,7 @@ _TASKS = {
     "crashed": "Executor crashes charged to a task.",
     "skipped": "Tasks dropped, expired or overflowed.",
     "dead_lettered": "Tasks that became dead letters.",
+    "lease_lost": "Outcomes dropped: another host may have had the lease of their group.",
     "duplicates": "Events not accepted because they had been before.",
     "outputs": "Output events made.",
     "unrouted": "Output events on topics that no worker consumes.",

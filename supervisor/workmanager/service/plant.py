@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
+    from workmanager.registries.dapr import DaprRegistry
     from workmanager.service.operations import Operations, Running
     from workmanager.supervisor import Supervisor
     from workmanager.telemetry.logbook import Follower
@@ -158,6 +159,7 @@ class PlantCalls(Calls):
                 value=core.inbox_bytes,
                 limit=core.max_inbox_bytes,
             ),
+            *_registry_checks(self._sup.registry),
             health.check("workers", "ok", value=len(self._sup.keepers)),
             *cages.service_checks(self._sup.isolation, self._sup.settings.sandbox_level),
         ]
@@ -178,6 +180,10 @@ class PlantCalls(Calls):
             if bad:
                 checks.append(_check(f"worker/{keeper.record.name}", False, keeper.why))
         return checks
+
+
+def _registry_checks(registry: DaprRegistry | None) -> list[dict[str, Any]]:
+    return [_check("registry", not registry.error, registry.error)] if registry is not None else []
 
 
 def _check(

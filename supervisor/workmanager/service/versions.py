@@ -21,6 +21,7 @@ from workmanager.telemetry.processes import usages_of
 if TYPE_CHECKING:
     from workmanager.lifecycle.keeper import Keeper
     from workmanager.store.rows import VersionRow
+    from workmanager.store.sql import Statement
 
 
 class VersionCalls(WorkerCalls):
@@ -84,8 +85,17 @@ class VersionCalls(WorkerCalls):
             used = any(e.version == version for e in keeper.executors.values())
             if version == keeper.record.current or used:
                 raise ConflictError(f"version {version} of {keeper.record.name!r} is in use")
-            await self._sup.core.ledger.commit(statements.delete_version(row))
             del keeper.record.versions[version]
+            try:
+                await self._commit(
+                    keeper.record,
+                    lambda: (
+                        statements.put_worker(keeper.record.row()) + statements.delete_version(row)
+                    ),
+                )
+            except BaseException:
+                keeper.record.versions[version] = row
+                raise
 
     async def get_code(self, ref: str, version: str | None = None) -> tuple[bytes, str]:
         """Return the code of a version (None: the current one) and its media type."""
@@ -127,17 +137,21 @@ class VersionCalls(WorkerCalls):
             kept = record.set_version_state(row.id, VersionState.INACTIVE)
         except (CodeError, StartError) as error:
             kept = record.set_version_state(row.id, VersionState.REJECTED, str(error)[:2000])
-            await self._save(kept, content)
+            await self._sup.core.ledger.commit(_rows(kept, content))
             raise
         except BaseException:
             if before is None:
                 del record.versions[row.id]
             raise
-        await self._save(kept, content)
+        await self._commit(
+            record,
+            lambda: statements.put_worker(record.row()) + _rows(kept, content),
+            code=content,
+        )
 
-    async def _save(self, row: VersionRow, content: bytes) -> None:
-        rows = statements.put_code(row.code_digest, content) + statements.put_version(row)
-        await self._sup.core.ledger.commit(rows)
+
+def _rows(row: VersionRow, content: bytes) -> list[Statement]:
+    return statements.put_code(row.code_digest, content) + statements.put_version(row)
 
 
 def _newest_first(row: VersionRow) -> str:

@@ -138,7 +138,7 @@ class WorkerCalls(ApplyCalls):
                 old, record.desired = record.desired, desired
                 self._touch(record)
                 try:
-                    await self._sup.core.ledger.commit(statements.put_worker(record.row()))
+                    await self._commit(record, lambda: statements.put_worker(record.row()))
                 except BaseException:
                     record.desired = old
                     record.spec = record.spec.model_copy(update={"desired_state": old})
@@ -182,14 +182,21 @@ class WorkerCalls(ApplyCalls):
             async with self._turn(record.name):
                 operation.progress = "draining" if drain else "stopping"
                 if record.uid in self._sup.keepers:  # else an earlier call has done it meanwhile
-                    record.deleted_at = time.time()
-                    await self._sup.core.ledger.commit(statements.put_worker(record.row()))
-                    await self._sup.remove(keeper, drain=drain)
-                    await self._sup.core.ledger.commit(statements.delete_worker(record.no))
+                    if self._sup.registry is not None:
+                        await self._sup.registry.remove(declare.definition_of(record))
+                    await self._forget(keeper, drain=drain)
                 operation.result = {"worker": record.name, "uid": record.uid}
             self._forget_turn(record.name)
 
         return self._operations.start("delete", record.name, work)
+
+    async def _forget(self, keeper: Keeper, *, drain: bool) -> None:
+        """End a worker and forget all of it on this host."""
+        record = keeper.record
+        record.deleted_at = time.time()
+        await self._sup.core.ledger.commit(statements.put_worker(record.row()))
+        await self._sup.remove(keeper, drain=drain)
+        await self._sup.core.ledger.commit(statements.delete_worker(record.no))
 
     def _version(self, keeper: Keeper, version: str) -> VersionRow:
         row = keeper.record.versions.get(version)

@@ -15,6 +15,7 @@ class WorkerRow:
         no: Its number in deliveries and history; never reused.
         current_version: Id of the current version; empty while there is none.
         deleted_at: When its deletion was asked for; None unless it is being deleted.
+        stamp: Which record of the shared registry this is; empty where there is none.
     """
 
     no: int
@@ -31,6 +32,7 @@ class WorkerRow:
     current_version: str = ""
     dead_letter_retention_s: float = 14 * 86_400.0
     deleted_at: float | None = None
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
