@@ -174,6 +174,16 @@ def test_terminal_tricks_in_a_line_are_made_visible(lab):
     assert not any("\u2028" in text or "\x1b" in text for text in texts)
 
 
+def test_lines_over_the_channel_are_cut_and_escaped_as_those_of_a_pipe(lab):
+    """The runtime keeps to its bound; hostile code writes to the channel past it."""
+    attack = "send(4, 'log', n, 'INFO', 'a\\x1b[2J' + 'x' * 2_000_000); answer()"
+    worker, _ = attacked(lab, attack, rest=0)
+    worker.until(lambda status: not status["backlog"])
+    [text] = [text for text in worker.texts() if text.startswith("a")]
+    assert text.startswith("a\\x1b[2Jxxx")
+    assert len(text) < 17 * 1024
+
+
 def test_executor_that_does_not_read_is_not_waited_for(lab):
     """Large events for one that never reads stay within its credit; others go on."""
     code = """

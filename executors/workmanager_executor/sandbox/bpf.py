@@ -61,9 +61,13 @@ def refuse(errno: int) -> Verdict:
     return Verdict(ERRNO | errno)
 
 
-def argument(index: int, then: Node, *, mask: int = 0xFFFFFFFF) -> Node:
-    """Load the low 32 bits of an argument: for ints the kernel looks at no more either."""
-    return Load(_ARGUMENTS_OFFSET + 8 * index, mask, then)
+def argument(index: int, then: Node, *, mask: int = 0xFFFFFFFF, is_high: bool = False) -> Node:
+    """Load the low 32 bits of an argument: for ints the kernel looks at no more either.
+
+    Args:
+        is_high: Load the high ones, of a pointer.
+    """
+    return Load(_ARGUMENTS_OFFSET + 8 * index + 4 * is_high, mask, then)
 
 
 def one_of(constants: Iterable[int], yes: Node, no: Node) -> Node:

@@ -16,7 +16,7 @@ from typing import List, Tuple
 from . import syscalls
 from .profile import PRIVATE_SCRATCH, Profile
 from .steps import OPENED_FD, OPENED_SECOND_FD, Step
-from .trees import BASIC_READ, BASIC_RUN
+from .trees import BASIC_READ, BASIC_RUN, OWN_PROC
 
 PORTS_ABI = 4  # from here on TCP ports can be limited
 
@@ -68,7 +68,8 @@ def rules_for(profile: Profile) -> List[Rule]:
         ]
     runnable = (*BASIC_RUN, *profile.runtime_paths, *profile.foreign_paths)
     rules = [(path, _RUN) for path in runnable]
-    rules += [(path, _READ) for path in (*BASIC_READ, *profile.read_paths)]
+    readable = (*BASIC_READ, *OWN_PROC[profile.engine], *profile.read_paths)
+    rules += [(path, _READ) for path in readable]
     rules = [(path, _fitting(path, rights)) for path, rights in rules if os.path.exists(path)]
     rules.append(("/dev/null", _READ_FILE | _WRITE_FILE))
     if profile.scratch_path:

@@ -17,7 +17,8 @@ _GIB = 1 << 30
 _NICE = 5
 _OOM_SCORE_FILE = "/proc/self/oom_score_adj"
 _OOM_SCORE = b"800"
-_PENDING_SIGNALS = 256
+_PENDING_SIGNALS = 256  # and timers; of the whole uid, but each compares it with a limit of its own
+_NO_CORE = 1  # not 0: that lets a crash start the program which core_pattern pipes to, core(5)
 _NOTHING_OF = (
     resource.RLIMIT_MEMLOCK,
     resource.RLIMIT_MSGQUEUE,
@@ -57,7 +58,8 @@ def bounds_for(
     """
     defaults = _ENGINES[engine]
     found = [(number, 0) for number in _NOTHING_OF]
-    found.append((resource.RLIMIT_CORE, limits.get("coreBytes") or 0))
+    found.append((resource.RLIMIT_CORE, limits.get("coreBytes") or _NO_CORE))
+    found.append((resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS))
     found.append((resource.RLIMIT_NOFILE, _pick(limits, "files", defaults.files)))
     found.append((resource.RLIMIT_FSIZE, _pick(limits, "fileSizeBytes", 64 * _MIB)))
     cpu_s = limits.get("cpuSeconds")
@@ -65,7 +67,6 @@ def bounds_for(
         found.append((resource.RLIMIT_CPU, cpu_s))
     if own_processes:
         found.append((resource.RLIMIT_NPROC, _pick(limits, "processes", defaults.processes)))
-        found.append((resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS))
     return (*found, *_memory_bounds(limits, defaults))
 
 

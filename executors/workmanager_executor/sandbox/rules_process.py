@@ -18,12 +18,15 @@ _PRCTL_FORBIDDEN = (
     4,  # PR_SET_DUMPABLE: hide from the supervisor's accounting
     35,  # PR_SET_MM
     62,  # PR_SCHED_CORE: share a core cookie with others
+    67,  # PR_SET_MEMORY_MERGE: pages shared with whoever has the same tell by their timing
     0x59616D61,  # PR_SET_PTRACER
 )
 
 _PID_FIRST = "kill rt_sigqueueinfo rt_tgsigqueueinfo tgkill"
+_ABOUT = "get_robust_list getpgid getsid"
 _SCHEDULING = "prlimit64 sched_setaffinity sched_setattr sched_setparam sched_setscheduler"
 _WHO_SECOND = "ioprio_set setpriority"  # (which, who): who = 0 is oneself only for a process
+_RLIMIT_CORE = 4
 _SIGKILL, _FIRST = 9, 1
 _PRIO_PROCESS = {"setpriority": 0, "ioprio_set": 1}
 
@@ -43,7 +46,18 @@ def process_rules(
         rules["kill"] = _kill_of_oneself(subprocess_allowed=subprocess_allowed)
     else:
         rules.update(_only_oneself(self_pid, signals=not subprocess_allowed))
+    rules["setrlimit"] = argument(0, one_of((_RLIMIT_CORE,), _FORBIDDEN, PASS))
+    rules["prlimit64"] = argument(
+        1, one_of((_RLIMIT_CORE,), _ask_only(), rules.get("prlimit64", PASS))
+    )
     return rules
+
+
+def _ask_only() -> Node:
+    """prlimit64 without a new limit, its third argument: a limit of 1 byte cannot become 0."""
+    return argument(
+        2, one_of((0,), argument(2, one_of((0,), PASS, _FORBIDDEN), is_high=True), _FORBIDDEN)
+    )
 
 
 def _clone(*, subprocess_allowed: bool) -> Node:
@@ -73,7 +87,7 @@ def _only_oneself(self_pid: int, *, signals: bool) -> Dict[str, Node]:
     A thread's own number is refused with the others': only 0 and the process's pid pass.
     """
     oneself = one_of((0, self_pid), PASS, _FORBIDDEN)
-    rules = {name: argument(0, oneself) for name in _SCHEDULING.split()}
+    rules = {name: argument(0, oneself) for name in f"{_ABOUT} {_SCHEDULING}".split()}
     for name in _WHO_SECOND.split():
         who = argument(1, oneself)
         rules[name] = argument(0, Branch(EQUAL, _PRIO_PROCESS[name], who, _FORBIDDEN))

@@ -14,8 +14,9 @@ from __future__ import annotations
 import ctypes
 import os
 
-# HUP INT QUIT USR1 USR2 ALRM TERM XCPU VTALRM PROF IO; SEGV and its like end pid 1 as well.
-_ENDING = (1, 2, 3, 10, 12, 14, 15, 24, 26, 27, 29)
+_SIGTERM = 15
+# HUP INT QUIT USR1 USR2 ALRM XCPU VTALRM PROF IO; SEGV and its like end pid 1 as well.
+_ENDING = (1, 2, 3, 10, 12, 14, 24, 26, 27, 29)
 _SIG_DFL = 0
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -27,8 +28,13 @@ _EXIT = ctypes.cast(_LIBC._exit, ctypes.c_void_p)  # noqa: SLF001 - that is its 
 def end_on_signals() -> None:
     """Let signals end this process: by their default action, or as pid 1 by an exit code.
 
-    Children of a fork have the handlers too, and a program that is executed has the defaults.
+    SIGTERM is the supervisor's and gets its handler whatever was there; of the others only those
+    that the interpreter does not handle. Children of a fork have the handlers too, and a program
+    that is executed has the defaults.
     """
-    action = _EXIT if os.getpid() == 1 else _SIG_DFL
-    for number in _ENDING:
-        _LIBC.signal(number, action)
+    is_first = os.getpid() == 1
+    _LIBC.signal(_SIGTERM, _EXIT if is_first else _SIG_DFL)
+    for number in _ENDING if is_first else ():
+        before = _LIBC.signal(number, _EXIT)
+        if before is not None:  # not SIG_DFL
+            _LIBC.signal(number, before)

@@ -37,7 +37,6 @@ _ETC_NETWORK = (
 )
 _PROCESSORS = "/sys/devices/system/cpu"
 _PROC = (
-    "/proc/self",
     "/proc/cpuinfo",
     "/proc/filesystems",
     "/proc/loadavg",
@@ -47,6 +46,15 @@ _PROC = (
     "/proc/uptime",
     "/proc/version",
 )
+# Of /proc/self the whole would show the host's connections and sockets (net), and its mounts.
+_OWN_PROC = (
+    *("auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps"),
+    *("smaps", "stat", "statm", "status"),
+)
+OWN_PROC = {
+    "python": tuple(f"/proc/self/{name}" for name in _OWN_PROC),
+    "dotnet": ("/proc/self",),  # CoreCLR looks at its threads
+}
 DEVICES = ("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero")
 BASIC_READ = (*_ETC, *_ETC_NETWORK, "/etc/group", "/etc/passwd", _PROCESSORS, *_PROC, *DEVICES)
 

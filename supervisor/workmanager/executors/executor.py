@@ -16,7 +16,7 @@ import trio
 
 from workmanager.executors.answers import check_outcomes, read_body, read_refusal
 from workmanager.executors.channel import Channel, ChannelError, check_item
-from workmanager.executors.logs import LineReader
+from workmanager.executors.logs import LineReader, bounded
 from workmanager.executors.meter import Meter
 from workmanager.executors.pace import Pace
 from workmanager.executors.process import Exit, Process
@@ -346,9 +346,10 @@ class Executor:
                 self.last_pong_at = trio.current_time()
                 self.first_unanswered_at = 0.0
             elif kind == "log":
-                _, no, level, text = check_item(frame, ((str,), (int, type(None)), (str,), (str,)))
-                self.last_lines.append(str(text))
-                self._listener.executor_line(self, "log", str(level), self._task(no), str(text))
+                _, no, level, said = check_item(frame, ((str,), (int, type(None)), (str,), (str,)))
+                text = bounded(str(said))
+                self.last_lines.append(text)
+                self._listener.executor_line(self, "log", str(level), self._task(no), text)
             elif kind == "heartbeat":
                 _, no, _ = check_item(frame, ((str,), (int,), (bytes,)))
                 if no in self.hand:

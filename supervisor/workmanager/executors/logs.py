@@ -21,12 +21,21 @@ BURST_BYTES = 1024 * 1024  # what may come at once; it refills at this much a se
 LINE_BYTES = 250  # what a line costs beside its own bytes: it is work, however short it is
 FLOOD_PAUSE_S = 0.02  # between two reads of a pipe whose bytes are being dropped
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+# C0 but tab and newline, C1, the separators of lines, and what turns the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def escape(text: str) -> str:
     """Make control characters visible, so that no line can pose as another record."""
     return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
+
+
+def bounded(text: str) -> str:
+    """Return a line that came over the control channel as one from a pipe would look.
+
+    Its sender keeps to the same size; who does not is hostile, and gets no more of our memory.
+    """
+    return escape(text[:MAX_LINE_BYTES])
 
 
 class Allowance:

@@ -40,6 +40,7 @@ async def _hold(keeper: Keeper, executor: Executor) -> None:
     allowed_bytes = keeper.record.spec.resources.tmp_size_bytes
     size_bytes = await trio.to_thread.run_sync(
         executor.room.scratch_bytes,
+        executor.pid,
         scratch_inodes(allowed_bytes),
         limiter=_limiter,
         thread_name="quotas",

@@ -8,7 +8,7 @@ import stat
 import struct
 import sys
 
-from cage import ESCAPES, ROOT_ESCAPES, UNKNOWN, Escaped, Targets, attack, call, number
+from cage import ESCAPES, LIBC, ROOT_ESCAPES, UNKNOWN, Escaped, Targets, attack, call, number
 
 
 def file_has_changed(targets: Targets) -> str | None:
@@ -183,9 +183,14 @@ def import_hijack(targets: Targets) -> None:
 
 @attack(at_none=ROOT_ESCAPES)
 def device_node(targets: Targets) -> None:
-    """mknod of a disk in the scratch."""
-    os.mknod(os.path.join(targets.scratch, "disk"), stat.S_IFBLK | 0o600, os.makedev(254, 0))
-    raise Escaped("made a device node")
+    """mknod of a disk, or of the kernel's memory, in the scratch."""
+    for kind, device in ((stat.S_IFBLK, (254, 0)), (stat.S_IFCHR, (1, 1))):
+        path = os.path.join(targets.scratch, f"device{kind}")
+        try:
+            os.mknod(path, kind | 0o600, os.makedev(*device))
+        except OSError:
+            continue
+        raise Escaped("made a device node")
 
 
 @attack(at_none=ROOT_ESCAPES)
@@ -261,9 +266,146 @@ def set_user_id_file(targets: Targets) -> None:
 @attack(at_none=ROOT_ESCAPES)
 def remount(targets: Targets) -> None:
     """A read-only mount cannot be made writable, nor the scratch executable."""
-    from cage import LIBC
-
     if LIBC.mount(None, b"/", None, 32 | 4096, None) == 0:  # MS_REMOUNT | MS_BIND
         raise Escaped("remounted the root")
     call(number(442, 442), -100, targets.scratch.encode(), 0, b"\0" * 32, 32)
     raise Escaped("mount_setattr works")
+
+
+@attack(at_none=ESCAPES, after=folder_has_grown)
+def create_pipe(targets: Targets) -> None:
+    """No named pipe that others would open."""
+    os.mkfifo(os.path.join(targets.open_folder, "pipe"))
+
+
+@attack(at_none=ESCAPES, after=folder_has_grown)
+def create_without_a_name(targets: Targets) -> None:
+    """O_TMPFILE and then linkat is a way of making a file."""
+    descriptor = os.open(targets.open_folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    source = f"/proc/self/fd/{descriptor}".encode()
+    target = os.path.join(targets.open_folder, "named").encode()
+    call(number(265, 37), -100, source, -100, target, 0x400)  # AT_SYMLINK_FOLLOW
+
+
+@attack(at_none=ESCAPES, after=file_has_changed)
+def write_through_a_mapping(targets: Targets) -> None:
+    """A shared mapping is as writable as the file."""
+    import mmap
+
+    descriptor = os.open(targets.open_file, os.O_RDWR)
+    with mmap.mmap(descriptor, 8) as view:
+        view[:] = b"hostile!"
+
+
+@attack(at_none=UNKNOWN, after=file_has_changed)
+def write_through_own_memory(targets: Targets) -> None:
+    """/proc/self/mem writes to read-only mappings, but to a copy: the file stays."""
+    import ctypes
+    import mmap
+
+    descriptor = os.open(targets.open_file, os.O_RDONLY)
+    LIBC.mmap.restype = ctypes.c_void_p
+    place = LIBC.mmap(None, ctypes.c_size_t(4096), 1, mmap.MAP_PRIVATE, descriptor, 0)
+    with open("/proc/self/mem", "rb+", buffering=0) as memory:
+        memory.seek(int(place))
+        memory.write(b"hostile!")
+
+
+@attack(at_none=UNKNOWN)
+def code_of_the_interpreter_in_memory(targets: Targets) -> None:
+    """The text of a library in one's memory may be changed, the library may not."""
+    import ctypes
+
+    before = open(os.__file__, "rb").read(64)
+    LIBC.mmap.restype = ctypes.c_void_p
+    descriptor = os.open(os.__file__, os.O_RDONLY)
+    place = LIBC.mmap(None, ctypes.c_size_t(4096), 1, 1, descriptor, 0)  # MAP_SHARED
+    with open("/proc/self/mem", "rb+", buffering=0) as memory:
+        memory.seek(int(place))
+        memory.write(b"hostile!")
+    if open(os.__file__, "rb").read(64) != before:
+        raise Escaped("changed the standard library")
+
+
+@attack(at_none=ESCAPES, after=file_has_changed)
+def copy_onto(targets: Targets) -> None:
+    """copy_file_range and splice write as write does."""
+    own = os.path.join(targets.scratch, "own")
+    with open(own, "wb") as file:
+        file.write(b"hostile")
+    source, target = os.open(own, os.O_RDONLY), os.open(targets.open_file, os.O_WRONLY)
+    os.sendfile(target, source, 0, 7)
+
+
+@attack(at_none=ESCAPES)
+def exchange(targets: Targets) -> None:
+    """RENAME_EXCHANGE puts a file of one's own in another's place."""
+    own = os.path.join(targets.scratch, "own")
+    with open(own, "w", encoding="ascii") as file:
+        file.write("hostile")
+    paths = (own.encode(), targets.open_file.encode())
+    call(number(316, 276), -100, paths[0], -100, paths[1], 2)
+    call(number(316, 276), -100, paths[0], -100, paths[1], 2)
+    raise Escaped("exchanged a file outside with one of its own")
+
+
+@attack(at_none=ESCAPES)
+def open_by_the_newer_call(targets: Targets) -> None:
+    """openat2 obeys the same rules."""
+    how = struct.pack("=QQQ", os.O_WRONLY, 0, 0)
+    call(437, -100, targets.open_file.encode(), how, len(how))
+    raise Escaped("opened a file outside for writing")
+
+
+@attack(at_none=ESCAPES, after=file_has_changed)
+def truncate_while_opening(targets: Targets) -> None:
+    """O_TRUNC changes a file even if it is only read."""
+    os.open(targets.open_file, os.O_RDONLY | os.O_TRUNC)
+
+
+@attack(at_none=UNKNOWN)
+def out_of_the_root_by_descriptor(targets: Targets) -> None:
+    """`..` of the root, of the working directory and of a descriptor stay inside."""
+    for start in ("/", ".", targets.scratch):
+        folder = os.open(start, os.O_RDONLY)
+        for _ in range(64):
+            folder = os.open("..", os.O_PATH, dir_fd=folder)
+            try:
+                handle = os.open(targets.secret.lstrip("/"), os.O_RDONLY, dir_fd=folder)
+            except OSError:
+                continue
+            raise Escaped(f"read {os.read(handle, 99)!r} from {start}/..")
+
+
+@attack()
+def working_folder_that_is_gone(targets: Targets) -> None:
+    """A working directory that was removed leads nowhere either."""
+    own = os.path.join(targets.scratch, "gone")
+    os.mkdir(own)
+    os.chdir(own)
+    os.rmdir(own)
+    handle = os.open("../" * 64 + targets.secret.lstrip("/"), os.O_RDONLY)
+    raise Escaped(f"read {os.read(handle, 99)!r}")
+
+
+@attack(at_none=UNKNOWN)
+def devices(targets: Targets) -> None:
+    """Of the host's devices only those that do nothing are there."""
+    harmless = {"full", "null", "random", "urandom", "zero", "fd", "shm", "stdin", "stdout"}
+    for name in os.listdir("/dev"):
+        if name in harmless | {"stderr"} or not stat.S_ISCHR(os.stat(f"/dev/{name}").st_mode):
+            continue
+        try:
+            os.close(os.open(f"/dev/{name}", os.O_RDWR | os.O_NONBLOCK))
+        except OSError:
+            continue
+        raise Escaped(f"opened /dev/{name}")
+
+
+@attack()
+def entropy_of_all(targets: Targets) -> None:
+    """What is written to /dev/random would be mixed into everybody's numbers."""
+    for name in ("random", "urandom"):
+        descriptor = os.open(f"/dev/{name}", os.O_WRONLY)
+        os.write(descriptor, b"\0" * 64)
+    raise Escaped("wrote into the host's pool of entropy")

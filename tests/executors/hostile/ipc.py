@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 
-from cage import ESCAPES, Escaped, Targets, attack, call, number
+from cage import ESCAPES, UNKNOWN, Escaped, Targets, attack, call, number
 
 
 @attack(at_none=ESCAPES)
@@ -93,3 +93,57 @@ def pages_given_away(targets: Targets) -> None:
     vector = struct.pack("=QQ", ctypes.addressof(buffer), 4096)
     call(number(278, 75), os.pipe()[1], vector, 1, 0)
     raise Escaped("vmsplice works")
+
+
+@attack()
+def descriptors_of_the_supervisor(targets: Targets) -> None:
+    """Nothing comes over the channels but bytes: there is no descriptor to receive."""
+    events = socket.socket(fileno=os.dup(3))
+    events.setblocking(False)
+    _, ancillary, _, _ = events.recvmsg(64, socket.CMSG_SPACE(64))
+    if ancillary:
+        raise Escaped(f"received {ancillary}")
+
+
+@attack(at_none=UNKNOWN)
+def credentials_forged(targets: Targets) -> None:
+    """SCM_CREDENTIALS of another pid is refused by the kernel."""
+    events = socket.socket(fileno=os.dup(3))
+    forged = struct.pack("=iII", targets.jailer_pid, 0, 0)
+    events.sendmsg([b""], [(socket.SOL_SOCKET, 2, forged)])
+    raise Escaped("posed as the supervisor")
+
+
+@attack(at_none=UNKNOWN)
+def peer_of_the_channel(targets: Targets) -> None:
+    """SO_PEERPIDFD would be a handle on the supervisor."""
+    events = socket.socket(fileno=os.dup(3))
+    pidfd = events.getsockopt(socket.SOL_SOCKET, 77)
+    call(424, pidfd, 0, 0, 0)
+    raise Escaped("can signal the supervisor")
+
+
+@attack()
+def channel_reopened(targets: Targets) -> None:
+    """The other end of a channel cannot be opened through /proc."""
+    for descriptor in (1, 2, 3, 4):
+        try:
+            os.close(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK))
+        except OSError:
+            continue
+        if descriptor >= 3:
+            raise Escaped(f"opened channel {descriptor} anew")
+
+
+@attack()
+def buffers_of_the_channel(targets: Targets) -> None:
+    """SO_SNDBUFFORCE takes a capability; the ordinary size has a bound."""
+    events = socket.socket(fileno=os.dup(3))
+    try:
+        events.setsockopt(socket.SOL_SOCKET, 32, 1 << 30)
+        raise Escaped("SO_SNDBUFFORCE")
+    except PermissionError:
+        pass
+    events.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+    if events.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > 64 << 20:
+        raise Escaped("a buffer of 64 MiB in the kernel")

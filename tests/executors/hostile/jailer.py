@@ -20,7 +20,8 @@ import sys
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-GROUPS = ("resources", "reading", "signals", "ipc", "lifecycle", "files", "network", "kernel")
+GROUPS = ("resources", "disk", "reading", "signals", "ipc", "lifecycle", "files", "network")
+GROUPS += ("kernel", "privileges")
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 

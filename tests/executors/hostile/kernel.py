@@ -9,11 +9,8 @@ import os
 import struct
 
 from cage import (
-    ESCAPES,
     IS_X86,
-    LIBC,
     NOT_RUN,
-    ROOT_ESCAPES,
     UNKNOWN,
     Escaped,
     Targets,
@@ -22,66 +19,6 @@ from cage import (
     number,
     refused_with,
 )
-
-
-@attack(at_none=ESCAPES)
-def user_namespace(targets: Targets) -> None:
-    """A nested user namespace has every capability inside, and reaches code that trusts them."""
-    if LIBC.unshare(0x10000000) == 0:
-        raise Escaped("unshare(CLONE_NEWUSER)")
-
-
-@attack(at_none=NOT_RUN)
-def user_namespace_by_clone(targets: Targets) -> None:
-    """The same by clone(2)."""
-    pid = call(number(56, 220), 0x10000000 | 17, 0, 0, 0, 0)
-    if pid == 0:
-        os._exit(0)
-    raise Escaped("clone(CLONE_NEWUSER)")
-
-
-@attack(at_none=UNKNOWN)
-def clone_with_pointers(targets: Targets) -> None:
-    """clone3 hides its flags behind a pointer: it does not exist here."""
-    try:
-        call(435, struct.pack("=11Q", *([0] * 11)), 8)
-    except OSError as error:
-        refused_with(error.errno, errno.ENOSYS, "clone3")
-
-
-@attack(at_none=ROOT_ESCAPES)
-def other_namespaces(targets: Targets) -> None:
-    """Each kind of namespace alone."""
-    for flag in (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x20000000, 0x40000000):
-        if LIBC.unshare(flag) == 0:
-            raise Escaped(f"unshare({flag:#x})")
-
-
-@attack(at_none=ROOT_ESCAPES)
-def namespaces_of_another(targets: Targets) -> None:
-    """setns into the supervisor's."""
-    handle = os.open(f"/proc/{targets.jailer_pid}/ns/uts", os.O_RDONLY)
-    call(number(308, 268), handle, 0)
-    raise Escaped("joined a namespace of the supervisor")
-
-
-@attack(at_none=NOT_RUN)
-def mounts(targets: Targets) -> None:
-    """mount, umount2, pivot_root and the new calls."""
-    for arguments in (
-        (number(165, 40), b"none", targets.scratch.encode(), b"tmpfs", 0, 0),
-        (number(166, 39), b"/proc", 2),
-        (number(155, 41), b".", b"."),
-        (428, -100, b"/", 1),
-        (430, b"tmpfs", 0),
-        (429, -100, b"/nowhere", -100, b"/nowhere", 0),
-    ):
-        try:
-            call(*arguments)
-        except OSError as error:
-            refused_with(error.errno, errno.EPERM, f"call {arguments[0]}")
-        else:
-            raise Escaped(f"call {arguments[0]} worked")
 
 
 @attack(at_none=UNKNOWN)
@@ -233,57 +170,6 @@ def segments(targets: Targets) -> None:
             raise Escaped(f"call {arguments[0]} worked")
 
 
-@attack(at_none=ESCAPES)
-def personality(targets: Targets) -> None:
-    """READ_IMPLIES_EXEC and ADDR_NO_RANDOMIZE weaken what comes next; asking is free."""
-    assert LIBC.personality(ctypes.c_ulong(0xFFFFFFFF)) >= 0, "runtimes ask"
-    if LIBC.personality(ctypes.c_ulong(0x0440000)) >= 0:
-        raise Escaped("personality changed")
-
-
-@attack(at_none=UNKNOWN)
-def regained_root(targets: Targets) -> None:
-    """No way back to uid 0 or to any capability."""
-    for way in (lambda: os.setuid(0), lambda: os.setreuid(0, 0), lambda: os.setresuid(0, 0, 0)):
-        try:
-            way()
-        except OSError:
-            continue
-    try:
-        os.setgroups([0])
-        raise Escaped("changed its groups")
-    except OSError:
-        pass
-    header = ctypes.create_string_buffer(struct.pack("=II", 0x20080522, 0), 8)
-    full = ctypes.create_string_buffer(b"\xff" * 24, 24)
-    if LIBC.capset(header, full) == 0:
-        raise Escaped("took capabilities")
-
-
-@attack(at_none=UNKNOWN)
-def memory_map_by_hand(targets: Targets) -> None:
-    """PR_SET_MM rewrites what /proc shows of oneself."""
-    if LIBC.prctl(35, 1, 0x10000, 0, 0) == 0 or ctypes.get_errno() != errno.EPERM:
-        raise Escaped("PR_SET_MM reached the kernel")
-
-
-@attack(at_none=UNKNOWN)
-def tracer_invited(targets: Targets) -> None:
-    """PR_SET_PTRACER invites others in."""
-    if LIBC.prctl(0x59616D61, -1, 0, 0, 0) == 0 or ctypes.get_errno() != errno.EPERM:
-        raise Escaped("PR_SET_PTRACER reached the kernel")
-
-
-@attack(at_none=UNKNOWN)
-def filter_weakened(targets: Targets) -> None:
-    """A filter of one's own can only refuse more."""
-    allow_all = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000), 8)
-    header = struct.pack("=HxxxxxxQ", 1, ctypes.addressof(allow_all))
-    call(number(317, 277), 1, 0, header)
-    if LIBC.unshare(0x10000000) == 0:
-        raise Escaped("the second filter took the first one's place")
-
-
 @attack(at_none=UNKNOWN)
 def memory_policy(targets: Targets) -> None:
     """mbind and set_mempolicy have had holes, and starve a node."""
@@ -300,3 +186,69 @@ def shadow_stack(targets: Targets) -> None:
         refused_with(error.errno, errno.EPERM, "map_shadow_stack")
     else:
         raise Escaped("map_shadow_stack works")
+
+
+@attack(at_none=UNKNOWN)
+def io_uring_by_every_door(targets: Targets) -> None:
+    """Each of its three calls is missing."""
+    for unknown, *arguments in ((425, 4, b"\0" * 120), (426, 0, 1, 0, 0, 0, 0), (427, 0, 0, 0, 0)):
+        try:
+            call(unknown, *arguments)
+        except OSError as error:
+            refused_with(error.errno, errno.ENOSYS, f"call {unknown}")
+        else:
+            raise Escaped(f"call {unknown} worked")
+
+
+@attack(at_none=UNKNOWN)
+def keys_of_all_kinds(targets: Targets) -> None:
+    """add_key, request_key and every command of keyctl."""
+    for arguments in (
+        (number(248, 217), b"user", b"name", b"secret", 6, -3),
+        (number(249, 218), b"user", b"name", None, -3),
+        *((number(250, 219), command, 0, 0, 0, 0) for command in range(32)),
+    ):
+        try:
+            call(*arguments)
+        except OSError as error:
+            refused_with(error.errno, errno.EPERM, f"call {arguments[:2]}")
+        else:
+            raise Escaped(f"call {arguments[:2]} worked")
+
+
+@attack(at_none=UNKNOWN)
+def bpf_of_all_kinds(targets: Targets) -> None:
+    """Every command of bpf(2), programs for sockets included."""
+    for command in range(40):
+        try:
+            call(number(321, 280), command, ctypes.create_string_buffer(128), 128)
+        except OSError as error:
+            refused_with(error.errno, errno.EPERM, f"bpf command {command}")
+        else:
+            raise Escaped(f"bpf command {command} worked")
+
+
+@attack(at_none=UNKNOWN)
+def page_cache_of_others(targets: Targets) -> None:
+    """cachestat tells which pages others have read."""
+    with open(os.__file__, "rb") as file:
+        try:
+            call(451, file.fileno(), struct.pack("=QQ", 0, 0), ctypes.create_string_buffer(40), 0)
+        except OSError as error:
+            refused_with(error.errno, errno.ENOSYS, "cachestat")
+        else:
+            raise Escaped("cachestat works")
+
+
+@attack(at_none=UNKNOWN)
+def system_call_table_walked(targets: Targets) -> None:
+    """Every number with worthless arguments: the executor may die of it, the host does not care."""
+    harmful = {60, 231, 15, 34, 61, 247, 23, 7, 271, 270, 35, 230, 128, 130, 0, 1, 3, 436, 62, 200}
+    harmful |= {93, 94, 139, 72, 73, 101, 115, 133, 137, 95, 260, 57, 58, 202, 232, 281, 441, 449}
+    for unknown in range(470):
+        if unknown in harmful or not IS_X86:
+            continue
+        try:
+            call(unknown, -1, -1, -1, -1, -1, -1)
+        except OSError:
+            continue

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from cage import ESCAPES, ISOLATED, LIBC, UNKNOWN, Escaped, Targets, attack, call, number
+from cage import ESCAPES, IS_X86, ISOLATED, LIBC, UNKNOWN, Escaped, Targets, attack, call, number
 
 ALLOW = {"subprocess": "allow"}
 FOR_GOOD_S = 30
@@ -166,3 +166,115 @@ def _run_copy_of_shell(path: str) -> None:
     status = os.spawnv(os.P_WAIT, path, [path, "-c", "exit 42"])
     if status == 42:
         raise Escaped(f"ran {path} with {sys.executable}")
+
+
+@attack()
+def killed_by_itself(targets: Targets) -> None:
+    """SIGKILL of oneself ends the executor, also as the first process of its namespace."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise Escaped("lives on after SIGKILL")
+
+
+@attack()
+def ended_by_an_alarm(targets: Targets) -> None:
+    """So does an alarm that nobody handles."""
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    time.sleep(1)
+    raise Escaped("lives on after SIGALRM")
+
+
+@attack(levels=ISOLATED, profile=ALLOW)
+def first_process_killed_by_its_child(targets: Targets) -> None:
+    """A child cannot end the executor in the middle of somebody's event without being told no."""
+    if os.fork() == 0:
+        try:
+            os.kill(1, signal.SIGKILL)
+        except PermissionError:
+            os._exit(0)
+        os._exit(1)
+    if os.waitstatus_to_exitcode(os.wait()[1]) != 0:
+        raise Escaped("kill(1, SIGKILL) of a child was not refused")
+
+
+@attack(levels=ISOLATED, profile=ALLOW)
+def program_by_the_loader(targets: Targets) -> None:
+    """The loader is a program that may run; what it maps from the scratch as code may not."""
+    loader = "/lib64/ld-linux-x86-64.so.2" if IS_X86 else "/lib/ld-linux-aarch64.so.1"
+    copy = os.path.join(targets.scratch, "program")
+    with open("/bin/sh", "rb") as shell, open(copy, "wb") as file:
+        file.write(shell.read())
+    status = os.spawnv(os.P_WAIT, loader, [loader, copy, "-c", "exit 42"])
+    if status == 42:
+        raise Escaped("ran a program of the scratch")
+
+
+@attack(levels=ISOLATED, profile=ALLOW)
+def privileged_program(targets: Targets) -> None:
+    """A set-uid program of the host runs without its rights."""
+    for program in ("/usr/bin/su", "/usr/bin/passwd", "/usr/bin/mount", "/usr/bin/newgrp"):
+        if not os.path.exists(program) or os.fork() != 0:
+            continue
+        os.execv("/bin/sh", ["sh", "-c", f"exec 2>&1; {program} --version; cat /proc/self/status"])
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    with open("/proc/self/status", encoding="ascii") as status:
+        if "NoNewPrivs:\t1" not in status.read():
+            raise Escaped("new privileges may be had")
+
+
+@attack(levels=ISOLATED, profile=ALLOW)
+def namespaces_in_a_child(targets: Targets) -> None:
+    """What a child may not, its children may not: a nested namespace, a mount, a trace."""
+    if os.fork() == 0:
+        for flag in (0x10000000, 0x20000, 0x20000000, 0x40000000):
+            if LIBC.unshare(flag) == 0:
+                os._exit(1)
+        os._exit(1 if LIBC.ptrace(0, 0, None, None) == 0 else 0)
+    if os.waitstatus_to_exitcode(os.wait()[1]) != 0:
+        raise Escaped("a child has more rights")
+
+
+@attack(levels=ISOLATED, profile=ALLOW)
+def stopped_children(targets: Targets) -> None:
+    """A family of stopped processes dies as any other."""
+    for _ in range(4):
+        if os.fork() == 0:
+            os.setsid()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(FOR_GOOD_S)
+
+
+@attack(levels=ISOLATED, profile=ALLOW)
+def zombies(targets: Targets) -> None:
+    """Children that nobody waits for count until they are: the bomb ends itself."""
+    done = 0
+    try:
+        for _ in range(4 * targets.processes):
+            if os.fork() == 0:
+                os._exit(0)
+            done += 1
+    except OSError:
+        if done <= targets.processes:
+            return
+    raise Escaped(f"{done} zombies")
+
+
+@attack()
+def exit_in_a_thread(targets: Targets) -> None:
+    """exit(2) of the main thread leaves others running: they are killed all the same."""
+    threading.Thread(target=time.sleep, args=(FOR_GOOD_S,), daemon=True).start()
+    call(number(60, 93), 0)
+
+
+@attack()
+def deep_recursion(targets: Targets) -> None:
+    """An endless recursion ends the executor at most."""
+    sys.setrecursionlimit(10**9)
+
+    def deeper(level: int) -> int:
+        return deeper(level + 1) + 1
+
+    deeper(0)

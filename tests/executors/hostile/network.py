@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
+import struct
 
 from cage import (
     ESCAPES,
@@ -230,3 +232,93 @@ def _send_to_path(targets: Targets) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"out", targets.unix_path)
     raise Escaped("sent to a unix socket")
+
+
+@attack(at_none=ESCAPES)
+def every_family(targets: Targets) -> None:
+    """No socket of any family, of any type: each makes the kernel load or run other code."""
+    for family in range(1, 46):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
+            try:
+                socket.socket(family, kind)
+            except OSError:
+                continue
+            raise Escaped(f"a socket of family {family}, type {kind}")
+
+
+@attack(at_none=UNKNOWN)
+def every_pair(targets: Targets) -> None:
+    """Of pairs only streams and packets of AF_UNIX: they cannot be sent anywhere."""
+    for family in range(1, 46):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
+            allowed = family == socket.AF_UNIX and kind in (1, 5)
+            try:
+                socket.socketpair(family, kind)
+            except OSError:
+                continue
+            if not allowed:
+                raise Escaped(f"a pair of family {family}, type {kind}")
+
+
+@attack(at_none=UNKNOWN)
+def routing_by_netlink(targets: Targets) -> None:
+    """Each netlink protocol is a door of its own into the kernel."""
+    for protocol in range(23):
+        try:
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        except OSError:
+            continue
+        raise Escaped(f"netlink protocol {protocol}")
+
+
+@attack(at_none=UNKNOWN)
+def virtual_machine_socket(targets: Targets) -> None:
+    """vsock reaches the host of a virtual machine."""
+    door = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    door.connect((socket.VMADDR_CID_HOST, 1))
+    raise Escaped("reached the hypervisor")
+
+
+@attack(at_none=UNKNOWN)
+def address_of_an_interface(targets: Targets) -> None:
+    """The addresses of the host's interfaces are not told."""
+    import fcntl
+
+    pair, _ = socket.socketpair()
+    for name in (b"eth0", b"ens3", b"enp0s3"):
+        try:
+            fcntl.ioctl(pair, 0x8915, struct.pack("16s24x", name))  # SIOCGIFADDR
+        except OSError:
+            continue
+        raise Escaped(f"the address of {name!r}")
+
+
+@attack(at_none=UNKNOWN)
+def interfaces_in_sys(targets: Targets) -> None:
+    """Nor by /sys, with their hardware addresses."""
+    names = [name for name in os.listdir("/sys/class/net") if name != "lo"]
+    raise Escaped(f"saw {names}")
+
+
+@attack(levels=ISOLATED, profile=LOOPBACK)
+def interfaces_of_own_loopback(targets: Targets) -> None:
+    """A network of one's own holds lo and nothing else, and it cannot be given an address."""
+    import fcntl
+
+    names = [name for _, name in socket.if_nameindex()]
+    if names != ["lo"]:
+        raise Escaped(f"saw {names}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, 0x8916, struct.pack("16sHH4s16x", b"lo", 2, 0, b"\x0a\0\0\1"))
+    raise Escaped("gave lo another address")
+
+
+@attack(levels=ISOLATED, profile=LOOPBACK)
+def ping_socket_on_own_loopback(targets: Targets) -> None:
+    """ICMP by a datagram socket, UDP-Lite, SCTP: other protocols than TCP and UDP."""
+    for kind, protocol in ((2, 1), (2, 136), (1, 132), (5, 132), (1, 33), (1, 262)):
+        try:
+            socket.socket(socket.AF_INET, kind, protocol)
+        except OSError:
+            continue
+        raise Escaped(f"protocol {protocol}")

@@ -222,3 +222,128 @@ def identity_of_another(targets: Targets) -> None:
 def _expect_secret(text: str, targets: Targets) -> None:
     if targets.secret_text in text:
         raise Escaped("read the secret")
+
+
+@attack(at_none=ESCAPES)
+def connections_of_the_host(targets: Targets) -> None:
+    """The host's sockets are not listed: neither by /proc/net nor by a thread's."""
+    for path in ("/proc/net/tcp", "/proc/self/net/tcp", f"/proc/self/task/{os.getpid()}/net/tcp"):
+        try:
+            text = open(path, encoding="ascii").read()
+        except OSError:
+            continue
+        if f":{targets.tcp_port:04X} " in text:
+            raise Escaped(f"{path} shows the supervisor's port")
+
+
+@attack(at_none=ESCAPES)
+def sockets_of_the_host(targets: Targets) -> None:
+    """Nor are the names of Unix sockets."""
+    with open("/proc/self/net/unix", encoding="utf-8", errors="replace") as sockets:
+        if targets.abstract_name in sockets.read():
+            raise Escaped("saw the name of a socket outside")
+
+
+@attack(at_none=UNKNOWN)
+def threads_of_another_by_number(targets: Targets) -> None:
+    """A process is reachable by the number of a thread too."""
+    task = f"/proc/self/../{targets.victim_pid}/task/{targets.victim_pid}/environ"
+    with open(task, "rb") as environment:
+        _expect_secret(environment.read().decode(), targets)
+
+
+@attack(at_none=TRACING)
+def maps_of_another(targets: Targets) -> None:
+    """Addresses of another process help to attack it."""
+    with open(f"/proc/{targets.victim_pid}/maps", encoding="utf-8") as maps:
+        if maps.read():
+            raise Escaped("saw where its memory lies")
+
+
+@attack(at_none=TRACING)
+def stack_and_registers_of_another(targets: Targets) -> None:
+    """syscall and stack files of /proc."""
+    for name in ("syscall", "auxv", "personality"):
+        with open(f"/proc/{targets.victim_pid}/{name}", "rb") as file:
+            if file.read():
+                raise Escaped(f"read /proc/<pid>/{name}")
+
+
+@attack(at_none=TRACING)
+def robust_list_of_another(targets: Targets) -> None:
+    """get_robust_list tells an address in another process."""
+    head, size = ctypes.c_void_p(), ctypes.c_size_t()
+    arguments = (targets.victim_pid, ctypes.byref(head), ctypes.byref(size))
+    call(number(274, 100), *arguments)
+    raise Escaped("get_robust_list")
+
+
+@attack(at_none=TRACING)
+def memory_written_by_system_call(targets: Targets) -> None:
+    """process_vm_writev."""
+    buffer = ctypes.create_string_buffer(8)
+    local = struct.pack("=QQ", ctypes.addressof(buffer), 8)
+    call(number(311, 271), os.getpid(), local, 1, local, 1, 0)
+    raise Escaped("process_vm_writev works")
+
+
+@attack(at_none=TRACING)
+def trace_by_seize(targets: Targets) -> None:
+    """PTRACE_SEIZE is the quiet way of attaching."""
+    if LIBC.ptrace(0x4206, targets.victim_pid, None, None) == 0:
+        raise Escaped("seized a process of the same uid")
+
+
+@attack(at_none=ROOT_ESCAPES)
+def addresses_of_the_kernel(targets: Targets) -> None:
+    """Maps of the machine's memory, of its caches, of what the kernel's timers do."""
+    for path in ("/proc/iomem", "/proc/slabinfo", "/proc/vmallocinfo", "/proc/timer_list"):
+        try:
+            text = open(path, encoding="ascii").read()
+        except OSError:
+            continue
+        if any(line.partition("-")[0].strip("0 ") for line in text.splitlines()[:3]):
+            raise Escaped(f"read {path}")
+
+
+@attack(at_none=UNKNOWN)
+def other_executors_scratch(targets: Targets) -> None:
+    """The folder that holds the scratches of all cannot be listed."""
+    if targets.scratch == "/tmp":
+        parent = os.path.dirname(targets.open_folder)
+    else:
+        parent = os.path.dirname(targets.scratch)
+    raise Escaped(f"saw {os.listdir(parent)}")
+
+
+@attack(at_none=UNKNOWN)
+def leftovers_in_fresh_memory(targets: Targets) -> None:
+    """Memory that the kernel gives is empty, and files of the scratch hold nothing of others."""
+    import mmap
+
+    if mmap.mmap(-1, 1 << 20).read().strip(b"\0"):
+        raise Escaped("a new mapping is not empty")
+    path = os.path.join(targets.scratch, "hole")
+    with open(path, "wb+") as file:
+        file.truncate(1 << 20)
+        if file.read().strip(b"\0"):
+            raise Escaped("a hole in a file is not empty")
+
+
+@attack()
+def own_secrets_of_the_zygote(targets: Targets) -> None:
+    """What the supervisor knows is in no page that a fork has brought along."""
+    needle = targets.secret_text.encode()
+    with open("/proc/self/maps", encoding="utf-8") as maps, open("/proc/self/mem", "rb", 0) as mem:
+        for line in maps:
+            span, rights = line.split()[:2]
+            low, high = (int(word, 16) for word in span.split("-"))
+            if "r" not in rights or "[v" in line or high - low > 64 << 20:
+                continue
+            try:
+                mem.seek(low)
+                found = mem.read(high - low).count(needle)
+            except (OSError, ValueError, OverflowError):
+                continue
+            if found > 100:  # our own targets hold it a few times
+                raise Escaped("the secret is in this process many times")

@@ -7,6 +7,7 @@ import mmap
 import os
 import resource
 import signal
+import struct
 import threading
 import time
 
@@ -24,7 +25,6 @@ from cage import (
     number,
 )
 
-NO_QUOTA = {"basic": "the scratch is a folder of the host: no quota without a mount namespace"}
 NO_COUNT = {"basic": "RLIMIT_NPROC would count the supervisor's other processes too"}
 
 
@@ -125,33 +125,6 @@ def locked_memory(targets: Targets) -> None:
         raise Escaped("locked memory")
 
 
-@attack(at_none=ESCAPES, leaks=NO_QUOTA)
-def disk(targets: Targets) -> None:
-    """The scratch has a size."""
-    written = 0
-    for index in range(8):
-        with open(os.path.join(targets.scratch, f"fill{index}"), "wb") as file:
-            written += file.write(b"x" * (targets.scratch_bytes // 4))
-    raise Escaped(f"{written} bytes in a scratch of {targets.scratch_bytes}")
-
-
-@attack(at_none=ESCAPES, leaks=NO_QUOTA)
-def inodes(targets: Targets) -> None:
-    """The scratch has a number of files."""
-    for index in range(4 * targets.scratch_inodes):
-        os.mkdir(os.path.join(targets.scratch, str(index)))
-    raise Escaped(f"{4 * targets.scratch_inodes} folders")
-
-
-@attack(at_none=UNKNOWN)
-def huge_file(targets: Targets) -> None:
-    """RLIMIT_FSIZE: EFBIG, or SIGXFSZ."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with open(os.path.join(targets.scratch, "huge"), "wb") as file:
-        file.truncate(1 << 30)
-    raise Escaped("a sparse file of 1 GiB")
-
-
 @attack(at_none=UNKNOWN)
 def descriptors(targets: Targets) -> None:
     """RLIMIT_NOFILE, soft and hard."""
@@ -207,7 +180,7 @@ def higher_limits(targets: Targets) -> None:
 
 @attack(at_none=UNKNOWN)
 def core_dump(targets: Targets) -> None:
-    """RLIMIT_CORE is 0 for good."""
+    """RLIMIT_CORE stays where it is."""
     resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20))
     raise Escaped("core dumps")
 
@@ -230,15 +203,103 @@ def own_oom_score(targets: Targets) -> None:
     raise Escaped("no longer the first choice when memory runs out")
 
 
-@attack(at_none=NOT_RUN)
-def everybodys_disks(targets: Targets) -> None:
-    """sync(2) returns at once and flushes nothing: 2000 calls take no time."""
-    started = time.monotonic()
-    for _ in range(2000):
-        os.sync()
-    elapsed_s = time.monotonic() - started
-    if elapsed_s > 0.5:
-        raise Escaped(f"2000 syncs took {elapsed_s:.1f} s")
+@attack(at_none=ESCAPES)
+def core_dump_to_a_program(targets: Targets) -> None:
+    """A limit of 0 still starts what core_pattern pipes to; it is 1, and cannot be lowered."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise Escaped("each crash starts the host's program for core dumps")
+
+
+@attack(at_none=UNKNOWN)
+def timers(targets: Targets) -> None:
+    """POSIX timers count as pending signals: 256 for the uid, as an executor sees it."""
+    event = struct.pack("=QiiQQ", 0, int(signal.SIGRTMIN), 1, 0, 0).ljust(64, b"\0")  # SIGEV_NONE
+    timer = ctypes.c_int()
+    for _ in range(1000):
+        call(number(222, 107), 1, event, ctypes.byref(timer))
+    raise Escaped("1000 timers")
+
+
+@attack(at_none=UNKNOWN)
+def stack_that_grows(targets: Targets) -> None:
+    """MAP_GROWSDOWN is no data to RLIMIT_DATA: RLIMIT_AS ends it."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100 | 0x20000  # GROWSDOWN, STACK
+    mmap.mmap(-1, 8 * targets.memory_bytes, flags)
+    raise Escaped("a stack of eight times the limit")
+
+
+@attack(at_none=UNKNOWN)
+def break_of_the_heap(targets: Targets) -> None:
+    """brk counts as data."""
+    LIBC.sbrk.restype = ctypes.c_void_p
+    before = LIBC.sbrk(ctypes.c_long(2 * targets.memory_bytes))
+    if before != ctypes.c_void_p(-1).value:
+        raise Escaped("a heap of twice the limit by sbrk")
+
+
+@attack(at_none=UNKNOWN)
+def memory_by_remapping(targets: Targets) -> None:
+    """mremap grows what was small when it was counted."""
+    small = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    small.resize(2 * targets.memory_bytes)
+    raise Escaped("a mapping of twice the limit")
+
+
+@attack(at_none=UNKNOWN)
+def memory_behind_a_private_file(targets: Targets) -> None:
+    """A private, writable mapping of a file is memory of one's own, too."""
+    with open(os.path.join(targets.scratch, "sparse"), "wb+") as file:
+        file.truncate(1 << 20)
+        kept = [
+            mmap.mmap(file.fileno(), 1 << 20, mmap.MAP_PRIVATE)
+            for _ in range(2 * targets.memory_bytes >> 20)
+        ]
+    raise Escaped(f"{len(kept)} MiB of private mappings")
+
+
+@attack(at_none=ROOT_ESCAPES)
+def deadline_scheduling(targets: Targets) -> None:
+    """SCHED_DEADLINE comes before everybody else."""
+    attributes = struct.pack("=IIQiIQQQ", 48, 6, 0, 0, 0, 900_000, 1_000_000, 1_000_000)
+    call(number(314, 274), 0, attributes, 0)
+    raise Escaped("SCHED_DEADLINE")
+
+
+@attack(at_none=UNKNOWN)
+def own_limits_lifted(targets: Targets) -> None:
+    """No hard limit can be raised, whichever it is."""
+    for name in ("AS", "DATA", "FSIZE", "MEMLOCK", "MSGQUEUE", "NICE", "RTPRIO", "SIGPENDING"):
+        limit = getattr(resource, f"RLIMIT_{name}")
+        soft, hard = resource.getrlimit(limit)
+        try:
+            resource.setrlimit(limit, (hard + 1, hard + 1) if hard >= 0 else (soft, hard))
+        except (OSError, ValueError):
+            continue
+        if hard >= 0:
+            raise Escaped(f"a higher RLIMIT_{name}")
+
+
+@attack(at_none=UNKNOWN)
+def nests_of_epoll(targets: Targets) -> None:
+    """Each epoll costs a descriptor, so they are few."""
+    import select
+
+    kept = [select.epoll() for _ in range(4 * targets.files)]
+    raise Escaped(f"{len(kept)} epolls")
+
+
+@attack(levels=ISOLATED, at_none=NOT_RUN, profile={"subprocess": "allow"})
+def memory_of_many_children(targets: Targets) -> None:
+    """All children together are as many as the count lets; each has the same limit."""
+    for _ in range(3):
+        if os.fork() == 0:
+            try:
+                bytearray(2 * targets.memory_bytes)
+            except MemoryError:
+                os._exit(7)
+            os._exit(0)
+    if any(os.waitstatus_to_exitcode(os.wait()[1]) != 7 for _ in range(3)):
+        raise Escaped("a child took twice the limit")
 
 
 def _fork_until(enough: int, what: str, *, allowed: int = 0) -> None:

@@ -206,3 +206,71 @@ def _nice_of_victim(targets: Targets) -> object:
         return os.getpriority(os.PRIO_PROCESS, targets.victim_pid)
     except OSError:
         return None
+
+
+@attack(at_none=ESCAPES)
+def nice_value_of_a_group(targets: Targets) -> None:
+    """setpriority on a process group."""
+    os.setpriority(os.PRIO_PGRP, targets.victim_group, 16)
+    if _nice_of_victim(targets) == 16:
+        raise Escaped("nice 16 for the victim's group")
+
+
+@attack(at_none=ESCAPES, aims_at_victim=True)
+def processor_time_of_another(targets: Targets) -> None:
+    """RLIMIT_CPU of another process would kill it."""
+    resource.prlimit(targets.victim_pid, resource.RLIMIT_CPU, (1000, 1000))
+    raise Escaped("set a limit of its processor time")
+
+
+@attack(at_none=ESCAPES)
+def disk_priority_of_a_group(targets: Targets) -> None:
+    """ioprio_set on a process group."""
+    call(number(251, 30), 2, targets.victim_group, 3 << 13)
+    raise Escaped("the disk requests of the victim's group come last")
+
+
+@attack(at_none=UNKNOWN, aims_at_victim=True)
+def timer_for_another(targets: Targets) -> None:
+    """A timer signals only threads of its own process."""
+    event = struct.pack("=QiiiI", 0, SIGNAL, 4, targets.victim_pid, 0).ljust(64, b"\0")
+    timer = ctypes.c_int()  # SIGEV_THREAD_ID
+    call(number(222, 107), 1, event, ctypes.byref(timer))
+    call(number(223, 110), timer.value, 0, struct.pack("=qqqq", 0, 0, 0, 1), None)
+
+
+@attack(at_none=ESCAPES, aims_at_victim=True)
+def signal_by_queue_to_a_thread(targets: Targets) -> None:
+    """rt_tgsigqueueinfo names process and thread."""
+    info = ctypes.create_string_buffer(struct.pack("=iii", SIGNAL, 0, -1), 128)
+    call(number(297, 240), targets.victim_pid, targets.victim_pid, SIGNAL, info)
+
+
+@attack(aims_at_victim=True)
+def signal_storm(targets: Targets) -> None:
+    """Thousands of signals to every number that may be somebody reach nobody."""
+    for pid in range(2, 4000):
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            continue
+        raise Escaped(f"process {pid} can be signalled")
+
+
+@attack(at_none=UNKNOWN, aims_at_victim=True)
+def foreground_of_a_terminal(targets: Targets) -> None:
+    """There is no terminal to take, and none can be made one's own."""
+    for command in (0x540E, 0x5410, 0x5424):  # TIOCSCTTY, TIOCSPGRP, TIOCSIG
+        try:
+            fcntl.ioctl(0, command, struct.pack("=i", 0))
+        except OSError:
+            continue
+        raise Escaped(f"ioctl {command:#x} worked")
+
+
+@attack(at_none=UNKNOWN)
+def session_of_another(targets: Targets) -> None:
+    """What group and session others are in stays unknown."""
+    raise Escaped(
+        f"group {os.getpgid(targets.victim_pid)}, session {os.getsid(targets.victim_pid)}"
+    )

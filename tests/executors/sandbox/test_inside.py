@@ -123,8 +123,8 @@ def test_signals_to_oneself_work(cage):
         signal.raise_signal(signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGUSR1)
         signal.pthread_kill(__import__("threading").get_ident(), signal.SIGUSR1)
-        signal.setitimer(signal.ITIMER_REAL, 0.001)
         signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
         signal.sigtimedwait([], 0.05) if len(seen) < 4 else None
         tell(len(seen))
     """)

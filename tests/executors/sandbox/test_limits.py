@@ -15,8 +15,10 @@ def bounds(limits=None, **options):
 
 def test_nothing_to_lock_to_dump_or_to_rise_with():
     found = bounds()
-    for name in ("CORE", "MEMLOCK", "MSGQUEUE", "NICE", "RTPRIO"):
+    for name in ("MEMLOCK", "MSGQUEUE", "NICE", "RTPRIO"):
         assert found[getattr(resource, f"RLIMIT_{name}")] == 0
+    assert found[resource.RLIMIT_CORE] == 1  # 0 would not stop a pipe, core(5)
+    assert found[resource.RLIMIT_SIGPENDING] == 256
 
 
 def test_processes_are_counted_only_where_the_count_is_ones_own():

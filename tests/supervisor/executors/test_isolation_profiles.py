@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import sysconfig
 import venv
@@ -12,7 +11,6 @@ import pytest
 
 from workmanager.executors.isolation import profiles
 from workmanager.executors.isolation.interpreters import folders_of
-from workmanager.executors.isolation.scratch import TOO_MUCH, Scratch, measure
 from workmanager.model.spec import WorkerSpec
 from workmanager_executor.sandbox.profile import parse
 
@@ -91,24 +89,3 @@ def test_system_interpreter_needs_nothing_more():
     real = Path("/usr/bin/env").resolve()
     assert folders_of(str(real)) == [str(real)]
     assert folders_of(sys.executable)
-
-
-def test_scratch_is_measured_and_deleted_whatever_lies_in_it(tmp_path):
-    scratch = Scratch(tmp_path / "scratch")
-    folder = scratch.make("a-1")
-    assert folder.stat().st_mode & 0o777 == 0o700
-    (folder / "deep").mkdir()
-    (folder / "deep" / "file").write_bytes(bytes(MIB))
-    (folder / "link").symlink_to("/")
-    (folder / "hole").touch()
-    os.truncate(folder / "hole", 2**40)
-    assert MIB <= scratch.size_bytes("a-1", 100) < 2 * MIB
-    (folder / "deep").chmod(0o000)
-    assert measure(folder, 2) == TOO_MUCH
-    scratch.drop("a-1")
-    assert not folder.exists()
-    assert Path("/usr").exists()
-    scratch.drop("a-1")
-    scratch.make("a-2")
-    scratch.clear()
-    assert not scratch.root.exists()

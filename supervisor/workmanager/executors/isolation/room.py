@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 EMPTY_S = 1.0  # how long what was killed may take to disappear
 LOOK_S = 0.01
 
+_limiter = trio.CapacityLimiter(2)  # "scratch": what a hostile one leaves takes long to delete
+
 log = structlog.get_logger()
 
 
@@ -62,9 +64,9 @@ class Room:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def scratch_bytes(self, max_entries: int) -> int:
-        """Return what lies in its scratch folder, at level basic; see `scratch.measure`."""
-        return self.scratch.size_bytes(self.executor, max_entries)
+    def scratch_bytes(self, pid: int, max_entries: int) -> int:
+        """Return what it has on the disk at level basic; see `Scratch.size_bytes`."""
+        return self.scratch.size_bytes(self.executor, pid, max_entries)
 
     def weigh(self, resources: Resources) -> None:
         """Give it the shares of processors and disks that *resources* says."""
@@ -85,4 +87,6 @@ class Room:
                 log.error("executor_unkillable", executor=self.executor, place="cgroup")
             self.group.remove()
         if self.level in ("basic", "none"):
-            self.scratch.drop(self.executor)
+            await trio.to_thread.run_sync(
+                self.scratch.drop, self.executor, limiter=_limiter, thread_name="scratch"
+            )

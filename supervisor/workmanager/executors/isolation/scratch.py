@@ -3,22 +3,29 @@
     <state>/scratch/<executor>/        made before its start, gone when it is
 
 There is no quota on them (`scratch: degraded`): a watcher measures them and ends an executor whose
-folder has outgrown `resources.tmpSize`.
+folder has outgrown `resources.tmpSize`. What lies in them was made by hostile code: paths that are
+too long for the kernel, folders that nobody may enter, links to elsewhere, files that were deleted
+and are still being written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import shutil
+import stat
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BLOCK_BYTES = 512  # the unit of st_blocks, stat(2)
 TOO_MUCH = 1 << 62
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,48 +46,115 @@ class Scratch:
 
     def drop(self, executor: str) -> None:
         """Delete the folder of an executor that is gone; one that has none is no error."""
-        with contextlib.suppress(OSError):
-            _delete(self.root / executor)
+        delete(self.root / executor)
 
     def clear(self) -> None:
         """Delete what a former run left behind."""
-        if self.root.is_dir():
-            _delete(self.root)
+        delete(self.root)
 
-    def size_bytes(self, executor: str, max_entries: int) -> int:
-        """Return what the folder takes on the disk; 0 if there is none."""
-        return measure(self.root / executor, max_entries)
+    def size_bytes(self, executor: str, pid: int, max_entries: int) -> int:
+        """Return what an executor has on the disk; see `measure` and `deleted_bytes`."""
+        return measure(self.root / executor, max_entries) + deleted_bytes(pid)
 
 
 def measure(folder: Path, max_entries: int) -> int:
-    """Return the bytes that *folder* takes on the disk, with everything below it.
+    """Return the bytes that *folder* takes on the disk, with everything below it; 0 without one.
 
-    Links are not followed. More than *max_entries* count as infinitely large.
+    Links are not followed. More than *max_entries* count as infinitely large, and so does what
+    cannot be looked at: a folder without rights, a path longer than the kernel takes.
     """
     total = seen = 0
     todo = [str(folder)]
     while todo:
         try:
-            entries = list(os.scandir(todo.pop()))
-        except OSError:
-            continue
-        seen += len(entries)
-        if seen > max_entries:
-            return TOO_MUCH
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(entry.path)
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > max_entries:
+                        return TOO_MUCH
+                    with contextlib.suppress(FileNotFoundError):
+                        total += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
+                        if entry.is_dir(follow_symlinks=False):
+                            todo.append(entry.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # else it has gone meanwhile
+                return TOO_MUCH
     return total
 
 
-def _delete(folder: Path) -> None:
-    """Delete a tree that hostile code has made; no link in it is followed (`shutil.rmtree`)."""
-    for parent, folders, _ in os.walk(folder):
-        for name in folders:
-            path = os.path.join(parent, name)  # noqa: PTH118 - as os.walk gives them
-            if not os.path.islink(path):  # noqa: PTH114
-                with contextlib.suppress(OSError):
-                    os.chmod(path, 0o700)  # noqa: PTH101 - it may have locked us out
-    shutil.rmtree(folder, ignore_errors=True)
+def deleted_bytes(pid: int) -> int:
+    """Return the bytes of files that *pid* holds open and that have no name any more."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - names are enough
+            with contextlib.suppress(OSError):
+                found = os.stat(f"/proc/{pid}/fd/{number}")  # noqa: PTH116
+                if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                    total += found.st_blocks * BLOCK_BYTES
+    return total
+
+
+def delete(folder: Path) -> None:
+    """Delete a tree of any depth; a file system that refuses keeps what it has.
+
+    Every folder in it is moved to the top before it is emptied, so that neither paths nor the
+    number of open files nor the stack grow with its depth. No link is followed.
+    """
+    numbers = count()
+    with contextlib.suppress(OSError):
+        top = os.open(folder, _FOLDER)
+        try:
+            while _lift(top, numbers):
+                pass
+        finally:
+            os.close(top)
+        folder.rmdir()
+
+
+def _lift(top: int, numbers: Iterator[int]) -> bool:
+    """Empty the folders in *top*, moving theirs up to it; False when there are none left."""
+    folders = _unlink_files(top)
+    for name in folders:
+        _let_in(name, top)
+        inside = os.open(name, _FOLDER, dir_fd=top)
+        try:
+            for below in _unlink_files(inside):
+                _let_in(below, inside)  # rename(2) wants the right to write into what is moved
+                _move_up(below, inside, top, numbers)
+        finally:
+            os.close(inside)
+        os.rmdir(name, dir_fd=top)
+    return bool(folders)
+
+
+def _unlink_files(folder: int) -> list[str]:
+    """Delete the files and links in it; returns the folders."""
+    folders = []
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        else:
+            os.unlink(entry.name, dir_fd=folder)
+    return folders
+
+
+def _let_in(name: str, folder: int) -> None:
+    """Give ourselves all rights in a folder that may be closed to us."""
+    found = os.open(name, _FOLDER | os.O_PATH, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{found}", 0o700)  # noqa: PTH101 - chmod by name follows links
+    finally:
+        os.close(found)
+
+
+def _move_up(name: str, folder: int, top: int, numbers: Iterator[int]) -> None:
+    while True:
+        try:
+            os.rename(name, f"{next(numbers)}", src_dir_fd=folder, dst_dir_fd=top)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        else:
+            return
