@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 LIBRARY = "namespace Dep { public static class Tax { public static int Of(int n) => n / 5; } }"
 USER = "public class W { public int Process(int n) => Dep.Tax.Of(n); }"
 CSHARP = "text/x-csharp"
+FAST = {"backoffInitial": "20ms", "backoffMax": "50ms", "startLimitBurst": 0}
 DLL = "text/x-dll"
 
 
@@ -137,6 +138,36 @@ def test_heap_is_bounded_by_the_worker_s_memory(lab):
     )
     assert worker.invoke(200, expect=422)["metadata"]["errorType"] == "OutOfMemoryException"
     assert worker.invoke(1)["outputs"][0]["data"] == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("Deep(0);", "Stack overflow"),
+        ('Environment.FailFast("it broke");', "it broke"),
+        ('new Thread(() => throw new Exception("behind")).Start(); Thread.Sleep(-1);', "behind"),
+        ("Environment.Exit(42);", "42"),
+    ],
+    ids=["overflow", "failfast", "background", "exit"],
+)
+def test_crash_is_reported_with_the_managed_stack(lab, body, words):
+    code = f"""
+        public class W {{
+            public object Process(string data) {{ if (data == "1") Crash(); return data; }}
+            static void Crash() {{ {body} }}
+            static int Deep(int n) => Deep(n + 1) + 1;
+        }}
+    """
+    dead_letter = {"maxCrashes": 1}
+    worker = start(lab, "a", code, CSHARP, topic="in", restart=FAST, deadLetter=dead_letter)
+    lab.send("in", 0, 1, 2)
+    worker.until_idle(timeout_s=40)
+    [letter] = worker.dead_letters()
+    assert (letter["reason"], letter["event"]["id"]) == ("CRASHED", "1")
+    error = letter["error"]
+    assert error["type"] == "ExecutorCrashed"
+    assert words in error["message"]
+    assert "   at W." in error["traceback"] or words == "42"
 
 
 def test_compile_errors_have_their_places(lab):

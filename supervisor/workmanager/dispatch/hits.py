@@ -26,12 +26,13 @@ def marked(worker: WorkerDispatch, failure: Failure) -> Failure:
 
 def killed(worker: WorkerDispatch, executor: Executor) -> Failure:
     """Make the failure of the attempt that killed its executor; the exit has been counted."""
-    end = executor.exit
-    how = end.words if end is not None else "exited"
+    end, said = executor.exit, executor.last_words
+    message = f"the executor {end.words if end is not None else 'exited'}"
+    if said.opening:
+        message = f"{message}: {said.opening}"
     if end is None or not end.limit:
-        return Failure("ExecutorCrashed", f"the executor {how}")
-    message = _words(worker, end.limit, f"the executor {how}")
-    return Failure(limits.KILL_TYPES[end.limit], message)
+        return Failure("ExecutorCrashed", message, said.text)
+    return Failure(limits.KILL_TYPES[end.limit], _words(worker, end.limit, message), said.text)
 
 
 def timed_out(worker: WorkerDispatch, executor: Executor, traceback: str = "") -> Failure:

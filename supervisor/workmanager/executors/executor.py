@@ -16,6 +16,7 @@ import trio
 
 from workmanager.executors.answers import check_outcomes, read_body, read_refusal
 from workmanager.executors.channel import Channel, ChannelError, check_item
+from workmanager.executors.last_words import LastWords
 from workmanager.executors.logs import LineReader, bounded
 from workmanager.executors.meter import Meter
 from workmanager.executors.pace import Pace
@@ -98,6 +99,7 @@ class Executor:
         self.inner_pid = spawned.pid  # the process that runs the code, as the host numbers it
         self.memory_bytes = 0
         self.last_lines: deque[str] = deque(maxlen=5)  # for a start that fails
+        self.last_words = LastWords()
         self.settled = trio.Event()  # ready, refused, or gone
         self.gone = trio.Event()
         self.process = Process(spawned.pid, spawned.pidfd, room.group)
@@ -362,6 +364,8 @@ class Executor:
     def _line(self, stream: str, level: str, text: str) -> None:
         head = self._task(next(iter(self.hand), None))
         self.last_lines.append(text)
+        if stream == "stderr":
+            self.last_words.add(text)
         self._listener.executor_line(self, stream, level, head, text)
 
     def _task(self, no: object) -> int | None:

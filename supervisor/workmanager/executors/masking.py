@@ -58,7 +58,8 @@ class _Masking:
         self._listener.executor_line(executor, stream, level, task, _mask(text, self._secrets))
 
     def executor_exited(self, executor: Executor) -> None:
-        """Hand it on."""
+        """Mask its last words."""
+        executor.last_words.mask(lambda line: _mask(line, self._secrets))
         self._listener.executor_exited(executor)
 
 
