@@ -178,6 +178,29 @@ def test_compile_errors_have_their_places(lab):
     assert fault["detail"].startswith("CS0103: ")
 
 
+def test_compiler_that_is_gone_is_started_anew(lab):
+    code = "public class W {{ public int Process() => {0}; }}"
+    start(lab, "a", code.format(101), CSHARP)
+    [compiler] = [p for p in lab.service.family() if p.name() == "wm-compiler"]
+    compiler.kill()
+    worker = start(lab, "b", code.format(102), CSHARP)
+    assert worker.invoke()["outputs"][0]["data"] == 102
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["(" * 50_000 + "1" + ")" * 50_000, "!" * 200_000 + "true", "new[] {" * 9000 + "}" * 9000],
+    ids=["parentheses", "operators", "arrays"],
+)
+def test_source_that_is_hard_on_the_compiler_is_refused_alone(lab, hostile):
+    code = "public class W {{ public object Process() => {0}; }}"
+    problem = start(lab, "a", code.format(hostile), CSHARP, expect=422)
+    assert problem["reason"] == "BUILD_FAILED"
+    assert "Stack overflow" in problem["detail"] or "CS8078" in problem["detail"]
+    worker = start(lab, "b", code.format(103), CSHARP)
+    assert worker.invoke()["outputs"][0]["data"] == 103
+
+
 def test_chain_of_languages(lab):
     """Python -> C# -> Python on three topics."""
     first = 'def process(event): return {"id": event.data, "price": 10}'

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,6 +16,7 @@ import trio
 
 from workmanager.errors import CodeError, Reason
 from workmanager.executors.channel import Channel, ChannelError
+from workmanager.executors.last_words import LastWords
 from workmanager.executors.logs import LineReader
 from workmanager_executor.frames import FrameTooLargeError, encode
 
@@ -31,6 +31,10 @@ IDLE_S = 60.0  # then its 200 MiB are given back
 MOST_REQUESTS = 500  # per process; Roslyn's caches grow
 
 log = structlog.get_logger()
+
+
+class CompilerDiedError(CodeError):
+    """The compiler's process ended while it was asked; the message says what it wrote."""
 
 
 class Compiler:
@@ -64,17 +68,27 @@ class Compiler:
         """
         async with self._turn:
             process = await self._ready(where)
+            is_fresh = process.is_fresh
             try:
-                with trio.fail_after(COMPILE_S):
-                    return await process.ask(request)
-            except trio.TooSlowError:
-                process.end()
-                raise CodeError(f"the compiler needed more than {COMPILE_S:g} s") from None
-            except trio.Cancelled:
-                process.end()  # it would still work on what nobody waits for
-                raise
-            finally:
-                process.rest()
+                return await self._ask(process, request)
+            except CompilerDiedError:
+                if is_fresh:
+                    raise
+            # It had died before, or of what others had compiled in it.
+            return await self._ask(await self._ready(where), request)
+
+    async def _ask(self, process: _Process, request: Mapping[str, object]) -> Mapping[str, Any]:
+        try:
+            with trio.fail_after(COMPILE_S):
+                return await process.ask(request)
+        except trio.TooSlowError:
+            process.end()
+            raise CodeError(f"the compiler needed more than {COMPILE_S:g} s") from None
+        except trio.Cancelled:
+            process.end()  # it would still work on what nobody waits for
+            raise
+        finally:
+            process.rest()
 
     async def _ready(self, where: Mapping[str, str]) -> _Process:
         """Return a process that has the compiler in *where* loaded."""
@@ -119,10 +133,8 @@ class _Process:
         self._pidfd = spawned.pidfd
         self._control = spawned.control
         self._events = Channel(spawned.events, self._on_frames)
-        self._lines: deque[str] = deque(maxlen=5)
-        self._pipes = [
-            LineReader(fd, self._lines.append) for fd in (spawned.stdout, spawned.stderr)
-        ]
+        self._words = LastWords()
+        self._pipes = [LineReader(fd, self._words.add) for fd in (spawned.stdout, spawned.stderr)]
         self._requests = 0
         self._answers = trio.open_memory_channel[list[Any]](4)
         self._idle_until = trio.current_time() + START_S + IDLE_S
@@ -131,6 +143,11 @@ class _Process:
     def is_usable(self, where: Mapping[str, str]) -> bool:
         """Tell whether it lives, has that compiler, and is not worn out."""
         return not self._is_over and self._where == where and self._requests < MOST_REQUESTS
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has not been asked for anything yet."""
+        return self._requests == 0
 
     async def start(self) -> None:
         """Have it load the compiler.
@@ -151,7 +168,8 @@ class _Process:
         """Have it compile.
 
         Raises:
-            CodeError: The compiler failed or died.
+            CodeError: The compiler failed.
+            CompilerDiedError: It died.
         """
         self._requests += 1
         self._idle_until = trio.current_time() + COMPILE_S + IDLE_S
@@ -224,8 +242,9 @@ class _Process:
                 if len(frame) == 3 and frame[1] == number and isinstance(frame[2], dict):
                     return str(frame[0]), frame[2]
         except trio.EndOfChannel:
-            said = " | ".join(self._lines)
-            raise CodeError(f"the compiler died{': ' + said if said else ''}") from None
+            self.end()
+            said = self._words.opening or " | ".join(self._words.text.splitlines()[-5:])
+            raise CompilerDiedError(f"the compiler died{': ' + said if said else ''}") from None
 
     def _on_frames(self, frames: list[list[object]]) -> None:
         for frame in frames:
