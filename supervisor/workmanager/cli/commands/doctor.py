@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workmanager.cli.command import Command, examples
+from workmanager.cli.daprcheck import examine_dapr
 from workmanager.cli.dotnetcheck import examine_dotnet
 from workmanager.cli.exit_codes import ExitCode
 from workmanager.cli.output import emit_document
@@ -32,14 +33,22 @@ LEAST_FREE_BYTES = 256 * 2**20  # below that the store will refuse writes before
 @click.command("doctor", cls=Command)
 @click.option("--sandbox", "only_sandbox", is_flag=True, help="Only the sandbox, layer by layer.")
 @click.option("--dotnet", "only_dotnet", is_flag=True, help="Only .NET: what is found and tried.")
+@click.option("--dapr", "only_dapr", is_flag=True, help="Only the Dapr sidecar: what is tried.")
+@click.option(
+    "--resources",
+    type=click.Path(path_type=Path),
+    help="Folder of Dapr's component files to look at, with --dapr.",
+)
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file.")
 @click.option("--set", "pairs", type=PAIR, multiple=True, help="A setting, as for serve.")
 @click.pass_obj
-@examples("workmanager doctor", "workmanager doctor --dotnet", "workmanager doctor --sandbox")
+@examples("workmanager doctor", "workmanager doctor --dotnet", "workmanager doctor --dapr")
 def doctor(
     options: Options,
     only_sandbox: bool,
     only_dotnet: bool,
+    only_dapr: bool,
+    resources: Path | None,
     config: Path | None,
     pairs: Sequence[tuple[str, str]],
 ) -> None:
@@ -52,9 +61,14 @@ def doctor(
     from workmanager.executors.isolation import examine
 
     settings = _settings(config, dict(pairs))
+    if only_sandbox + only_dotnet + only_dapr > 1:
+        raise click.UsageError("--sandbox, --dotnet and --dapr are three questions; ask one")
+    if resources is not None and not only_dapr:
+        raise click.UsageError("--resources goes with --dapr")
+    if only_dapr:
+        examine_dapr(options, settings, resources)
+        return
     if only_dotnet:
-        if only_sandbox:
-            raise click.UsageError("--sandbox and --dotnet are two questions; ask one")
         examine_dotnet(options, settings)
         return
     sandbox = examine(settings)
