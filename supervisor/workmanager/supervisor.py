@@ -33,6 +33,7 @@ from workmanager.executors.isolation import Isolation, open_isolation
 from workmanager.executors.strays import Strays
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
+from workmanager.groups.claims import Claims
 from workmanager.groups.cluster import Cluster, Shared
 from workmanager.lifecycle.backend import open_backend
 from workmanager.lifecycle.egress import Egress
@@ -146,10 +147,13 @@ class Supervisor:
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
         if self.settings.is_dapr:
+            from workmanager.sidecar.stores import SidecarState
+
             self.sidecar = await self._open_sidecar(nursery)
             self.shared = _open_shared(self.sidecar, self.settings)
             epoch = await self.store.read(lambda db: queries.get_meta(db, EPOCH_KEY))
-            self.registry = DaprRegistry(self.shared.state, epoch=epoch or "")
+            own = SidecarState(self.sidecar, self.settings.dapr_state_store, is_own=True)
+            self.registry = DaprRegistry(own, epoch=epoch or "")
         self._build_core(recovered)
         nursery.start_soon(self.core.timers.run)
         nursery.start_soon(self._make_strays().run)
@@ -215,6 +219,7 @@ class Supervisor:
         self.dapr = open_backend(self.core, self.settings, self.sidecar)
         if self.dapr is not None:
             self.dapr.ingress.registry = self.registry
+            self.dapr.ingress.claims = Claims(self.shared.state, self.host) if self.shared else None
         self._launcher = self._make_launcher()
         self._worker_numbers = count(recovered.next_worker)
         self.core.fences = dict(recovered.fences)

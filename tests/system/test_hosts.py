@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,22 +15,37 @@ from system_harness import Lab, Service, event, serving, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "dapr"))
 
-from sidecars import fake_sidecar
+from sidecars import DAPRD, fake_sidecar, real_sidecar, redis_server
 
+REDIS = {"readTimeout": "500ms", "poolSize": "200"}  # a stream holds a connection of the pool
 NO_CAGE = ("--set", "sandbox_level=none")  # handlers write into a file of the test's
 ECHO = "def process(event): return {'v': 1}"
+
+
+@contextmanager
+def two_sidecars(app_id, folder):
+    """Run two sidecars of one app-id over one Redis: real ones where DAPRD names a daprd."""
+    if not DAPRD:
+        with fake_sidecar(app_id) as first:
+            yield first, first.another()
+        return
+    with (
+        redis_server(folder / "redis") as port,
+        real_sidecar(app_id, folder, redis_port=port, **REDIS) as first,
+        real_sidecar(app_id, folder, redis_port=port, **REDIS) as second,
+    ):
+        yield first, second
 
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
     """Run two services of one app-id over one state, each beside a sidecar of its own."""
-    with fake_sidecar("app") as first:
-        second = first.another()
-        with (
-            serving(tmp_path_factory.mktemp("a"), *NO_CAGE, environ=first.environment) as a,
-            serving(tmp_path_factory.mktemp("b"), *NO_CAGE, environ=second.environment) as b,
-        ):
-            yield (a, first), (b, second)
+    with (
+        two_sidecars("app", tmp_path_factory.mktemp("sidecars")) as (first, second),
+        serving(tmp_path_factory.mktemp("a"), *NO_CAGE, environ=first.environment) as a,
+        serving(tmp_path_factory.mktemp("b"), *NO_CAGE, environ=second.environment) as b,
+    ):
+        yield (a, first), (b, second)
 
 
 @pytest.fixture
@@ -123,7 +138,8 @@ def test_two_hosts_handle_two_thousand_events_of_a_group_one_at_a_time(pair, tmp
     here, there = pair
     log = tmp_path / "log"
     tmp_path.chmod(0o777)
-    workers = [grouped(here, name, log, group={"maxHold": "500ms"}) for name in ("a", "b")]
+    shared = {"maxHold": "500ms", "scope": "cluster"}  # Redis brings some events to both hosts
+    workers = [grouped(here, name, log, group=shared) for name in ("a", "b")]
     topic = here.topic("in")
     for worker in workers:
         until(lambda name=worker.name: shown(there, name), what=worker.name)
@@ -146,8 +162,7 @@ def test_two_hosts_handle_two_thousand_events_of_a_group_one_at_a_time(pair, tmp
 def frail(tmp_path):
     """Two hosts that may be killed or frozen, and their sidecars."""
     tmp_path.chmod(0o777)
-    with fake_sidecar("frail") as first, ExitStack() as stack:
-        sidecars = [first, first.another()]
+    with two_sidecars("frail", tmp_path) as sidecars, ExitStack() as stack:
         services = [
             Service.start(tmp_path / name, *NO_CAGE, environ=sidecar.environment)
             for name, sidecar in zip("ab", sidecars, strict=True)
@@ -243,6 +258,8 @@ def test_the_outcome_of_a_host_that_was_frozen_past_its_lease_is_dropped(frail, 
 
 def test_while_the_lock_store_is_away_events_wait_and_everything_says_why(hosts, pair, tmp_path):
     (_, sidecar), _ = hosts
+    if DAPRD:
+        pytest.skip("a fault of the fake")
     here, _ = pair
     tmp_path.chmod(0o777)
     worker = grouped(here, "w", tmp_path / "log")

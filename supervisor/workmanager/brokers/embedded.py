@@ -73,6 +73,11 @@ class EmbeddedBroker:
         """Return the workers with a trigger on *topic*, each once."""
         return list(dict.fromkeys(s.worker for s in self._topics.get(topic, ())))
 
+    def claiming(self, topic: str) -> set[str]:
+        """Return the groups that share the topic's events with all hosts and applications."""
+        groups = (s.worker.spec.group for s in self._topics.get(topic, ()))
+        return {group.name for group in groups if group is not None and group.is_claiming}
+
     def fixed(self, topic: str) -> Sequence[WorkerDispatch] | None:
         """Return the topic's workers if every event goes to all of them; else None: ask `route`."""
         plain = self._plain.get(topic)

@@ -17,6 +17,7 @@ from workmanager.dispatch import outcome as words
 from workmanager.dispatch.core import MAX_EVENT_BYTES
 from workmanager.dispatch.routing import accept_for
 from workmanager.dispatch.task import StoredEvent
+from workmanager.groups.claims import claim_key
 from workmanager.model.states import TaskStatus
 
 if TYPE_CHECKING:
@@ -42,8 +43,22 @@ class Inboxes:
         """Return the topics that this host has workers for."""
         return self._core.broker.topics()
 
-    def take_in(self, deliveries: Iterable[Delivery]) -> list[Ticket]:
+    def claims_of(self, delivery: Delivery) -> list[str]:
+        """Return the keys of what the groups of a delivery's topic must claim of it; mostly none.
+
+        A dead letter is not claimed: it has the id of its event, and may come of several workers.
+        """
+        groups = self._core.broker.claiming(delivery.topic)
+        if not groups or delivery.error is not None or DEAD in delivery.event.attributes:
+            return []
+        event = delivery.event
+        return [claim_key(group, delivery.topic, event.source, event.id) for group in groups]
+
+    def take_in(self, deliveries: Iterable[Delivery], lost: Collection[str] = ()) -> list[Ticket]:
         """Accept *deliveries*; they may be answered for once the returned tickets are durable.
+
+        Args:
+            lost: Claims that others have: their groups do not get these events here.
 
         Raises:
             StoreError: The store refuses writes; none was accepted.
@@ -59,7 +74,7 @@ class Inboxes:
             if error is None and size > MAX_EVENT_BYTES:
                 error = ValueError(f"{size} bytes; at most {MAX_EVENT_BYTES} are allowed")
             if error is None:
-                _accept(core, stored)
+                _accept(core, stored, lost)
             else:
                 refused = True
                 _refuse(core, stored, error)
@@ -85,14 +100,24 @@ class Inboxes:
         return "all inboxes together are full" if core.inbox_bytes > core.max_inbox_bytes else ""
 
 
-def _accept(core: Core, stored: StoredEvent) -> None:
+def _accept(core: Core, stored: StoredEvent, lost: Collection[str]) -> None:
     targets = core.broker.route(stored.topic, stored.attributes)
+    if lost:
+        targets = [worker for worker in targets if not _is_lost(worker, stored, lost)]
     if not targets:
         core.counts["unrouted"] += 1
         return
     # Two workers may have given up the same event, and each of its dead letters counts.
     dedupe = DEAD not in stored.attributes
     accept_for(core, stored, targets, now=core.now, external=True, dedupe=dedupe)
+
+
+def _is_lost(worker: WorkerDispatch, stored: StoredEvent, lost: Collection[str]) -> bool:
+    group, attributes = worker.spec.group, stored.attributes
+    if group is None or not group.is_claiming:
+        return False
+    source, event_id = str(attributes["source"]), str(attributes["id"])
+    return claim_key(group.name, stored.topic, source, event_id) in lost
 
 
 def _refuse(core: Core, stored: StoredEvent, error: Exception) -> None:

@@ -71,6 +71,11 @@ class Group(Model):
     scope: Literal["auto", "host", "cluster"] = "auto"
     max_hold_s: PositiveInterval = 5.0
 
+    @property
+    def is_claiming(self) -> bool:
+        """Whether its events are shared with groups of this name of other app-ids."""
+        return self.scope == "cluster" and self.delivery == "once"
+
 
 def _key_has_use(ordering: "Ordering") -> Breaches:
     if ordering.key and ordering.mode != "key":

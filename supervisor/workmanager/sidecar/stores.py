@@ -32,15 +32,30 @@ _FIRST_WRITE = common_pb2.StateOptions(
 
 
 class SidecarState:
-    """One of the sidecar's state stores; a `state.StateStore`."""
+    """One of the sidecar's state stores; a `state.StateStore`.
 
-    def __init__(self, sidecar: Sidecar, store: str) -> None:
+    Args:
+        is_own: Keys begin with the app-id, for stores whose components leave it out (`keyPrefix`).
+    """
+
+    def __init__(self, sidecar: Sidecar, store: str, *, is_own: bool = False) -> None:
         self._sidecar = sidecar
         self._store = store
+        self._is_own = is_own
+
+    def _key(self, key: str) -> str:
+        if not self._is_own:
+            return key
+        app_id = self._sidecar.metadata.id
+        if not app_id:
+            raise SidecarError("it has not told its app-id yet", code="UNAVAILABLE")
+        return f"{app_id}.{key}"
 
     async def get(self, key: str) -> Entry:
         """Return the entry of *key*."""
-        asked = state_pb2.GetStateRequest(store_name=self._store, key=key, consistency=_STRONG)
+        asked = state_pb2.GetStateRequest(
+            store_name=self._store, key=self._key(key), consistency=_STRONG
+        )
         found = await self._sidecar.call(
             "GetState", asked, state_pb2.GetStateResponse, timeout_s=CALL_S
         )
@@ -49,21 +64,23 @@ class SidecarState:
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of those of *keys* that there are."""
         entries: dict[str, Entry] = {}
-        for start in range(0, len(keys), BULK_KEYS):
+        names = {self._key(key): key for key in keys}
+        for start in range(0, len(names), BULK_KEYS):
+            part = list(names)[start : start + BULK_KEYS]
             asked = state_pb2.GetBulkStateRequest(
-                store_name=self._store, keys=keys[start : start + BULK_KEYS], parallelism=PARALLEL
+                store_name=self._store, keys=part, parallelism=PARALLEL
             )
             found = await self._sidecar.call("GetBulkState", asked, state_pb2.GetBulkStateResponse)
             for item in found.items:
                 if item.error:
                     raise SidecarError(f"GetBulkState: {item.key}: {item.error}", code="INTERNAL")
                 if item.data:
-                    entries[item.key] = Entry(item.data, item.etag)
+                    entries[names[item.key]] = Entry(item.data, item.etag)
         return entries
 
     async def put(self, key: str, value: bytes, *, etag: str, ttl_s: int = 0) -> bool:
         """Write *key* if its etag is still *etag* (empty: if there is none); False if it is not."""
-        item = common_pb2.StateItem(key=key, value=value, options=_FIRST_WRITE)
+        item = common_pb2.StateItem(key=self._key(key), value=value, options=_FIRST_WRITE)
         if etag:
             item.etag.value = etag
         if ttl_s:
@@ -81,7 +98,7 @@ class SidecarState:
 
     async def delete(self, key: str) -> None:
         """Delete *key*, whatever it is."""
-        asked = state_pb2.DeleteStateRequest(store_name=self._store, key=key)
+        asked = state_pb2.DeleteStateRequest(store_name=self._store, key=self._key(key))
         await self._sidecar.call("DeleteState", asked, empty_pb2.Empty, timeout_s=CALL_S)
 
 

@@ -24,7 +24,7 @@ class DaprBackend:
     ) -> None:
         self.sidecar = sidecar
         self.outbox = outbox
-        self._components = (settings.dapr_pubsub,)
+        self._components = (settings.dapr_pubsub, settings.dapr_state_store)
         self.ingress = Ingress(
             self.sidecar, inboxes, pubsub=settings.dapr_pubsub, silence_s=settings.dapr_silence_s
         )

@@ -24,7 +24,7 @@ from workmanager.errors import SidecarError, StoreError
 from workmanager.policy.deafness import Seen, why_deaf
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventRequest
 
@@ -68,11 +68,29 @@ class Delivery:
     error: Exception | None
 
 
+class Claimed(Protocol):
+    """Keys of claims: those that are ours, and those of events that others have."""
+
+    ours: set[str]
+    lost: set[str]
+
+
+class Claimer(Protocol):
+    """Knows which events of this host's groups others have taken in."""
+
+    async def take(self, app_id: str, keys: Iterable[str]) -> Claimed:
+        """Claim events by their keys; may raise SidecarError."""
+
+    async def done(self, keys: Iterable[str]) -> None:
+        """Tell that the events of these claims are durable."""
+
+
 class Ingress:
     """Follows the topics of this host and takes in what their streams bring.
 
     Attributes:
         registry: The barrier before deliveries are routed; None where this host knows all workers.
+        claims: What groups share their events by that reach across app-ids.
         subscriptions: By topic; those that drain are among them.
         findings: Events that may differ from what was published, by what.
         received: Deliveries so far.
@@ -84,6 +102,7 @@ class Ingress:
         self, sidecar: Sidecar, inboxes: Inboxes, *, pubsub: str, silence_s: float
     ) -> None:
         self.registry: Registry | None = None
+        self.claims: Claimer | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.findings: Counter[Finding] = Counter()
         self.received = 0
@@ -257,16 +276,18 @@ class Ingress:
 
         *until*: when to give up on a store that refuses it; 0 at its first try.
         """
+        claimed: Claimed | None = None
         if self.registry is not None:
             try:
                 await self.registry.fresh(trio.current_time())
+                claimed = await self._claim(bunch)
             except SidecarError as error:
                 self._leave(bunch, str(error))
                 return
         deadline = until or trio.current_time() + HOLD_S
         while True:
             try:
-                tickets = self._inboxes.take_in(bunch)
+                tickets = self._inboxes.take_in(bunch, claimed.lost if claimed else ())
                 break
             except StoreError as error:
                 if trio.current_time() > deadline:
@@ -276,6 +297,26 @@ class Ingress:
         for topic in {delivery.topic for delivery in bunch}:
             self._stop_if_full(topic)
         self._nursery.start_soon(self._answer, bunch, tickets, deadline)
+        if claimed is not None and self.claims is not None:
+            self._nursery.start_soon(self._confirm, self.claims, claimed, tickets)
+
+    async def _confirm(self, claims: Claimer, claimed: Claimed, tickets: Sequence[Ticket]) -> None:
+        """Tell the other hosts that what this one has claimed is durable, once it is."""
+        for ticket in tickets:
+            await ticket.settled()
+        if all(ticket.error is None for ticket in tickets):
+            await claims.done(claimed.ours)
+
+    async def _claim(self, bunch: Sequence[Delivery]) -> Claimed | None:
+        """Claim what groups share with others; None where no group does.
+
+        Raises:
+            SidecarError: The state store does not answer.
+        """
+        wanted = [key for delivery in bunch for key in self._inboxes.claims_of(delivery)]
+        if not wanted or self.claims is None:
+            return None
+        return await self.claims.take(self._sidecar.metadata.id, wanted)
 
     async def _answer(
         self, bunch: Sequence[Delivery], tickets: Sequence[Ticket], deadline: float
