@@ -73,6 +73,7 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_service.py $(ARGS)
+	$(BIN)/python tests/bench/bench_sandbox.py
 	$(BIN)/python tests/bench/bench_engines.py
 
 venv: $(VENV)/.dev

@@ -179,9 +179,9 @@ def test_lines_over_the_channel_are_cut_and_escaped_as_those_of_a_pipe(lab):
     attack = "send(4, 'log', n, 'INFO', 'a\\x1b[2J' + 'x' * 2_000_000); answer()"
     worker, _ = attacked(lab, attack, rest=0)
     worker.until(lambda status: not status["backlog"])
-    [text] = [text for text in worker.texts() if text.startswith("a")]
-    assert text.startswith("a\\x1b[2Jxxx")
-    assert len(text) < 17 * 1024
+    texts = [text for text in worker.texts() if text.startswith("a\\x1b[2Jxxx")]
+    assert texts
+    assert max(len(text) for text in worker.texts()) < 17 * 1024
 
 
 def test_executor_that_does_not_read_is_not_waited_for(lab):

@@ -12,7 +12,18 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from . import capabilities, landlock, limits, mounts, namespaces, outlook, seccomp, syscalls, trees
+from . import (
+    capabilities,
+    landlock,
+    limits,
+    mounts,
+    namespaces,
+    outlook,
+    owned,
+    seccomp,
+    syscalls,
+    trees,
+)
 from .errors import SandboxError
 from .profile import PRIVATE_SCRATCH, Profile, parse
 from .records import Ledger
@@ -33,6 +44,8 @@ class Prepared(NamedTuple):
     tree: Optional[Tree]
     shed_steps: Tuple[Step, ...]  # everything up to the loss of all privileges
     lock_steps: Tuple[Step, ...]  # no_new_privs, Landlock, seccomp
+    own_shed: Tuple[int, ...]  # which of the steps name the executor's own uid or scratch
+    own_lock: Tuple[int, ...]
     filter_program: Optional[ctypes.Array[ctypes.c_char]]
     pid_offsets: Tuple[int, ...]  # in filter_program: where the executor's pid belongs
     scratch: str
@@ -48,6 +61,12 @@ def prepare(fields: Mapping[str, object]) -> Prepared:
     Raises:
         SandboxError: The profile makes no sense, or this host lacks a layer that it demands.
     """
+    general, own = owned.generalise(fields)
+    kept = _kept(general)
+    return kept._replace(**owned.changes(kept, own)) if own else kept
+
+
+def _kept(fields: Mapping[str, object]) -> Prepared:
     key = repr(fields)
     kept = _KEPT.get(key)
     if kept is not None and (kept.tree is None or trees.is_current(kept.tree)):
@@ -75,12 +94,16 @@ def _prepare(profile: Profile) -> Prepared:
     )
     outlook.note_memory(ledger, limits.describe_memory(bounds))
     program = _filter(profile, abi)
+    shed_steps = _shed_steps(profile, identity, tree, bounds)
+    lock_steps = _lock_steps(profile, abi, program)
     return Prepared(
         profile=profile,
         identity=identity,
         tree=tree,
-        shed_steps=_shed_steps(profile, identity, tree, bounds),
-        lock_steps=_lock_steps(profile, abi, program),
+        shed_steps=shed_steps,
+        lock_steps=lock_steps,
+        own_shed=owned.places(shed_steps),
+        own_lock=owned.places(lock_steps),
         filter_program=program,
         pid_offsets=tuple(seccomp.pid_offsets(program.raw)) if program is not None else (),
         scratch=(PRIVATE_SCRATCH if profile.has_namespaces else profile.scratch_path) or "",

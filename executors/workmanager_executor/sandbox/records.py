@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Union
+from typing import Dict, List, Mapping, Sequence, Union
 
 from .errors import SandboxError
 
@@ -57,6 +57,16 @@ class Ledger:
             "detail": detail,
             "required": required,
         }
+
+    def reworded(self, words: Mapping[str, str]) -> Ledger:
+        """A copy of its own, with other words in the details."""
+        found = Ledger(tuple(self._required))
+        for layer, record in self._records.items():
+            detail = str(record["detail"])
+            for old, new in words.items():
+                detail = detail.replace(old, new)
+            found._records[layer] = {**record, "detail": detail}
+        return found
 
     def records(self) -> List[Record]:
         """All layers in their fixed order; one that nobody spoke of is off."""

@@ -44,7 +44,7 @@ def make(
     """
     profile: dict[str, Any] = {
         "level": level,
-        "limits": limits(spec, memory_is_grouped=memory_is_grouped),
+        "limits": limits(spec, memory_is_grouped=memory_is_grouped, is_uid_shared=level == "uid"),
         "engine": "dotnet" if spec.engine in DOTNET_ENGINES else "python",
         "required": list(required),
     }
@@ -71,14 +71,23 @@ def scratch_inodes(scratch_bytes: int) -> int:
     return max(LEAST_INODES, scratch_bytes // BYTES_PER_INODE)
 
 
-def limits(spec: WorkerSpec, *, memory_is_grouped: bool = False) -> dict[str, int]:
-    """Return the limits by the names of the sandbox's profile."""
+def limits(
+    spec: WorkerSpec, *, memory_is_grouped: bool = False, is_uid_shared: bool = False
+) -> dict[str, int]:
+    """Return the limits by the names of the sandbox's profile.
+
+    Args:
+        memory_is_grouped: A cgroup bounds memory.
+        is_uid_shared: The worker's executors have one uid together, and RLIMIT_NPROC counts by it:
+            it has to let all of them live, and the one that takes another's place.
+    """
     resources = spec.resources
+    sharers = spec.concurrency.executors + 1 if is_uid_shared else 1
     threads = min(spec.concurrency.per_executor, resources.pids_max)
     found = {
         "memoryBytes": resources.memory_max_bytes + threads * STACK_BYTES,
         "files": resources.files_max,
-        "processes": resources.pids_max,
+        "processes": resources.pids_max * sharers,
         "fileSizeBytes": resources.file_size_max_bytes,
         "coreBytes": 0,
     }
