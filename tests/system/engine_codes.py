@@ -5,8 +5,8 @@ log      writes lines, then data           polite   waits until it is asked to s
 deaf     runs for ever                     die      ends its process on "bad"
 version  {"v": N, ...}                     meet     four attempts wait for each other
 secret   a secret, as variable and file    fetch    what a URL answers, through the service
-trace    the trace context                 broken   does not build
-missing  has no handler
+trace    the trace context                 batch    the sum; those below 0 fail
+broken   does not build                    missing  has no handler
 """
 
 # ruff: noqa: E501 - lines of C#
@@ -84,6 +84,13 @@ PYTHON = {
             return {"status": answer.status, "text": answer.text}
     """,
     "trace": "def process(event, context): return context.traceparent",
+    "batch": """
+        from workmanager_executor import BatchResult, NonRetryable
+        def process_batch(events):
+            bad = {i: NonRetryable("below 0", type="low") for i, e in enumerate(events) if e.data < 0}
+            total = sum(e.data for e in events if e.data >= 0)
+            return BatchResult([{"sum": total, "of": len(events)}], bad)
+    """,
     "broken": "def process(event) return 1",
     "missing": "def other(event): return 1",
 }
@@ -170,6 +177,15 @@ CSHARP = {
         }
     """,
     "trace": "public class W { public string Process(WorkerContext c) => c.TraceParent; }",
+    "batch": """
+        public class W {
+            public object ProcessBatch(IReadOnlyList<int> numbers, WorkerContext context) {
+                for (var i = 0; i < numbers.Count; i++)
+                    if (numbers[i] < 0) context.Fail(i, new NonRetryableException("below 0", "low"));
+                return new { Sum = numbers.Where(n => n >= 0).Sum(), Of = numbers.Count };
+            }
+        }
+    """,
     "broken": 'public class W { public int Process() { return "no"; } }',
     "missing": "public class W { public int Other() => 1; }",
 }

@@ -19,6 +19,7 @@ SENT = {
     "tax.cs": ({"item": "tea", "net": 10}, [{"item": "tea", "gross": 12}]),
     "stream.cs": ("a b", ["a", "b"]),
     "counted.cs": (None, [{"greeting": "hello", "seen": 1}]),
+    "batch.cs": (3, [{"total": 3, "of": 1}]),
     "orders.cs": ({"total": 5}, [{"total": 5}]),
 }
 

@@ -95,6 +95,17 @@ def test_lines_belong_to_their_task(lab, language):
         ]
 
 
+def test_batches_and_those_of_a_batch_that_fail(lab, language):
+    sink = lab.sink("out")
+    batch = {"size": 10, "window": "2s"}
+    worker = start(lab, language, "batch", topic="in", output="out", batch=batch, retry=ONCE)
+    lab.send("in", *range(9), -1)
+    worker.until_idle()
+    assert sink.data(1) == [{"sum": 36, "of": 10}]
+    [letter] = worker.dead_letters()
+    assert (letter["event"]["data"], letter["error"]["type"]) == (-1, "low")
+
+
 def test_handler_that_heeds_the_cancel_keeps_its_executor(lab, language):
     spec = {"timeouts": {"startToClose": "300ms"}, "retry": ONCE}
     worker = start(lab, language, "polite", topic="in", **spec)

@@ -73,6 +73,18 @@ namespace WorkManager
         /// <exception cref="InvalidOperationException">There is no attempt, or it has ended.</exception>
         public abstract void Heartbeat(object? details = null);
 
+        /// <summary>
+        /// Fails one event of a batch; the others succeed with the batch. A <see cref="RetryException"/>
+        /// and its like mean what they mean when thrown.
+        /// </summary>
+        /// <param name="received">One of the events that the handler was given.</param>
+        /// <exception cref="InvalidOperationException">The handler takes no batches.</exception>
+        /// <exception cref="ArgumentException">The event is not of this batch.</exception>
+        public abstract void Fail(CloudEvent received, Exception error);
+
+        /// <summary>The same, by the place in the batch, from 0.</summary>
+        public abstract void Fail(int index, Exception error);
+
         /// <summary>Writes a line to this attempt's log.</summary>
         /// <param name="level">DEBUG, INFO, WARNING, ERROR or CRITICAL.</param>
         public abstract void Log(string level, string message);

@@ -6,6 +6,10 @@ using System.Threading;
 namespace WorkManager.Host
 {
     /// <summary>One run of a task, from the frame that brings it to its outcome.</summary>
+    /// <remarks>
+    /// Of the attempts that one call of a batch handler takes, the first leads: it runs, and has the
+    /// cancellation, the outputs and the log of all.
+    /// </remarks>
     sealed class Attempt
     {
         /// <summary>The attempt that the present flow of control belongs to.</summary>
@@ -15,6 +19,7 @@ namespace WorkManager.Host
         readonly byte[] _wire;
         CancellationTokenSource? _cancellation;
         CloudEvent? _event;
+        Attempt? _leader;
 
         internal Attempt(long no, long taskNumber, int number, byte[] wire, long? fence)
         {
@@ -43,6 +48,12 @@ namespace WorkManager.Host
 
         internal bool IsDone { get; set; }
 
+        /// <summary>What the call takes, this one first; null unless this one leads a batch.</summary>
+        internal Attempt[]? Batch { get; private set; }
+
+        /// <summary>Events of the batch that failed by themselves, by their place in it.</summary>
+        internal Dictionary<int, Verdict>? Failures { get; set; }
+
         internal Outputs? Outputs { get; set; }
 
         internal LogBook? Log { get; set; }
@@ -67,19 +78,45 @@ namespace WorkManager.Host
             }
         }
 
+        /// <summary>Makes this one lead the others; a cancel of any is one of all.</summary>
+        internal void Lead(Attempt[] batch)
+        {
+            Batch = batch;
+            foreach (var one in batch)
+            {
+                if (one != this && one.Follow(this))
+                {
+                    Cancel();
+                }
+            }
+        }
+
         internal void Cancel()
         {
             CancellationTokenSource? cancellation;
+            Attempt? leader;
             lock (_gate)
             {
                 IsCancelled = true;
                 cancellation = _cancellation;
+                leader = _leader;
             }
+            leader?.Cancel();
             // On a thread of the pool: callbacks are user code, and must not hold up the control
             // channel. What they throw has nowhere to go.
             if (cancellation != null)
             {
                 ThreadPool.UnsafeQueueUserWorkItem(_ => CancelQuietly(cancellation), null);
+            }
+        }
+
+        /// <summary>Tells whether it was cancelled already.</summary>
+        bool Follow(Attempt leader)
+        {
+            lock (_gate)
+            {
+                _leader = leader;
+                return IsCancelled;
             }
         }
 

@@ -89,14 +89,41 @@ namespace WorkManager.Host
             {
                 throw new OutputTooLarge($"heartbeat of {body.Length} bytes, {MaxHeartbeatBytes} allowed");
             }
-            _environs.Control.Send(frame =>
+            foreach (var one in attempt.Batch ?? new[] { attempt })
             {
-                frame.WriteArrayHeader(3);
-                frame.WriteString("heartbeat");
-                frame.WriteInt(attempt.No);
-                frame.WriteBytes(body);
-            });
+                _environs.Control.Send(frame =>
+                {
+                    frame.WriteArrayHeader(3);
+                    frame.WriteString("heartbeat");
+                    frame.WriteInt(one.No);
+                    frame.WriteBytes(body);
+                });
+            }
         }
+
+        public override void Fail(CloudEvent received, Exception error)
+        {
+            var batch = BatchOf(Open("Fail"));
+            Fail(Array.FindIndex(batch, one => ReferenceEquals(one.Event, received)), error);
+        }
+
+        public override void Fail(int index, Exception error)
+        {
+            var attempt = Open("Fail");
+            var batch = BatchOf(attempt);
+            if (index < 0 || index >= batch.Length)
+            {
+                throw new ArgumentException($"Fail: there is no such event in the batch of {batch.Length}");
+            }
+            lock (attempt)
+            {
+                attempt.Failures ??= new Dictionary<int, Verdict>();
+                attempt.Failures[index] = Verdict.Of(error, attempt);
+            }
+        }
+
+        static Attempt[] BatchOf(Attempt attempt) =>
+            attempt.Batch ?? throw new InvalidOperationException("Fail is for handlers of batches");
 
         Attempt Open(string what)
         {

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Threading.Tasks;
 
 namespace WorkManager.Host
@@ -67,7 +68,7 @@ namespace WorkManager.Host
             answer.WriteString("handler");
             answer.WriteString(handler.Name);
             answer.WriteString("mode");
-            answer.WriteString("event");
+            answer.WriteString(handler.IsBatch ? "batch" : "event");
             answer.WriteString("async");
             answer.WriteBool(handler.IsAsync);
             answer.WriteString("runtime");
@@ -84,15 +85,42 @@ namespace WorkManager.Host
             {
                 return false;
             }
+            if (parts == 2 && _handler.IsBatch && kind.SequenceEqual("batch"u8))
+            {
+                _runner.TakeBatch(ReadItems(ref reader));
+                return true;
+            }
             if (parts != 2 || !kind.SequenceEqual("run"u8))
             {
                 throw new ProtocolException("frame is not understood here");
             }
             for (var count = reader.ReadArrayHeader(); count > 0; count--)
             {
-                _runner.Take(ReadItem(ref reader));
+                Take(ReadItem(ref reader));
             }
             return true;
+        }
+
+        void Take(Attempt attempt)
+        {
+            if (_handler.IsBatch)
+            {
+                _runner.TakeBatch(new[] { attempt });
+            }
+            else
+            {
+                _runner.Take(attempt);
+            }
+        }
+
+        static Attempt[] ReadItems(ref MsgpackReader reader)
+        {
+            var items = new List<Attempt>(); // its number is the sender's word: nothing is allocated by it
+            for (var count = reader.ReadArrayHeader(); count > 0; count--)
+            {
+                items.Add(ReadItem(ref reader));
+            }
+            return items.ToArray();
         }
 
         /// <summary>item = [no, task number, attempt, wire, fencing token | nil]</summary>

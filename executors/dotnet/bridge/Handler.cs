@@ -23,7 +23,8 @@ namespace WorkManager.Host
             {
                 throw Refusal.Handler($"{Name} is generic; the handler has to be an ordinary method");
             }
-            _parameters = Parameters.Bind(method, environs);
+            IsBatch = HandlerSearch.IsBatch(method);
+            _parameters = Parameters.Bind(method, environs, IsBatch);
             _awaiting = Awaiting.Of(method);
             var type = method.ReflectedType!;
             var start = Hook.Find(type, "Start", environs);
@@ -33,6 +34,9 @@ namespace WorkManager.Host
         }
 
         internal string Name { get; }
+
+        /// <summary>Whether a call takes a list of events.</summary>
+        internal bool IsBatch { get; }
 
         internal bool IsAsync => _awaiting.IsAsync;
 

@@ -11,7 +11,10 @@ namespace WorkManager.Host
         const BindingFlags Members = BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static
             | BindingFlags.FlattenHierarchy;
 
-        static readonly string[] KnownNames = { "Process", "ProcessAsync" };
+        static readonly string[] KnownNames =
+        {
+            "ProcessBatch", "ProcessBatchAsync", "Process", "ProcessAsync",
+        };
 
         internal static MethodInfo Find(Assembly assembly, HandlerName wanted)
         {
@@ -19,11 +22,23 @@ namespace WorkManager.Host
             var found = wanted.Path.Length == 0
                 ? Preferred(types.SelectMany(type => Methods(type, KnownNames)).ToArray())
                 : Named(types, wanted);
+            found = BatchesFirst(found);
             if (found.Count == 1)
             {
                 return found[0];
             }
             throw found.Count == 0 ? NotFound(types, wanted) : Ambiguous(found);
+        }
+
+        /// <summary>Tells whether a method takes a list of events, which its name says.</summary>
+        internal static bool IsBatch(MethodInfo method) =>
+            method.Name.EndsWith("Batch", StringComparison.Ordinal)
+            || method.Name.EndsWith("BatchAsync", StringComparison.Ordinal);
+
+        static IReadOnlyList<MethodInfo> BatchesFirst(IReadOnlyList<MethodInfo> found)
+        {
+            var batches = found.Where(IsBatch).ToArray();
+            return batches.Length > 0 ? batches : found;
         }
 
         static bool CanHandle(Type type) =>

@@ -23,10 +23,11 @@ namespace WorkManager.Host
         internal delegate object? Binding(Attempt attempt);
 
         /// <summary>Binds every parameter of a handler; refuses one that nothing fits.</summary>
-        internal static Binding[] Bind(MethodInfo method, Environs environs) =>
-            Array.ConvertAll(method.GetParameters(), parameter => Bind(method, parameter, environs));
+        internal static Binding[] Bind(MethodInfo method, Environs environs, bool isBatch) =>
+            Array.ConvertAll(
+                method.GetParameters(), parameter => Bind(method, parameter, environs, isBatch));
 
-        static Binding Bind(MethodInfo method, ParameterInfo parameter, Environs environs)
+        static Binding Bind(MethodInfo method, ParameterInfo parameter, Environs environs, bool isBatch)
         {
             var type = parameter.ParameterType;
             var shared = environs.For(type);
@@ -42,10 +43,45 @@ namespace WorkManager.Host
             {
                 return attempt => attempt.Token;
             }
+            if (isBatch)
+            {
+                return OfBatch(type) ?? throw Refusal.Handler(
+                    $"{HandlerSearch.NameOf(method)}: parameter '{parameter.Name}' of type {type.Name} cannot"
+                    + " be given; a handler of batches takes a list of CloudEvent, or of data");
+            }
             return OfEvent(type) ?? OfData(type) ?? throw Refusal.Handler(
                 $"{HandlerSearch.NameOf(method)}: parameter '{parameter.Name}' of type {type.Name} cannot be"
                 + " given; it may be a CloudEvent, WorkerContext, CancellationToken, ILogger, HttpClient, or data: a"
                 + " class, JsonElement, string, byte[], Dictionary<string, object>");
+        }
+
+        /// <summary>Parameters that take a list: of what a handler of single events takes.</summary>
+        static Binding? OfBatch(Type type)
+        {
+            var element = type.IsArray ? type.GetElementType()
+                : type.IsGenericType && type.GetGenericArguments().Length == 1 ? type.GetGenericArguments()[0]
+                : null;
+            if (element is null || !((OfEvent(element) ?? OfData(element)) is Binding bind))
+            {
+                return null;
+            }
+            Array Filled(Attempt attempt)
+            {
+                var batch = attempt.Batch!;
+                var list = Array.CreateInstance(element, batch.Length);
+                for (var i = 0; i < batch.Length; i++)
+                {
+                    list.SetValue(bind(batch[i]), i);
+                }
+                return list;
+            }
+            if (type.IsAssignableFrom(element.MakeArrayType()))
+            {
+                return Filled;
+            }
+            return type == typeof(List<>).MakeGenericType(element)
+                ? attempt => Activator.CreateInstance(type, Filled(attempt))
+                : (Binding?)null;
         }
 
         /// <summary>Parameters that take the whole event.</summary>

@@ -24,7 +24,26 @@ namespace WorkManager.Host
         protected Outbox Outbox { get; }
 
         /// <summary>Runs the attempt, or sees to it that it is run.</summary>
-        internal abstract void Take(Attempt attempt);
+        internal void Take(Attempt attempt)
+        {
+            Outbox.HandlerBegins();
+            if (Enter(attempt))
+            {
+                Run(attempt);
+            }
+        }
+
+        /// <summary>The same for what one call of a batch handler takes.</summary>
+        internal void TakeBatch(Attempt[] attempts)
+        {
+            Outbox.HandlerBegins();
+            var left = System.Array.FindAll(attempts, Enter);
+            if (left.Length > 0)
+            {
+                left[0].Lead(left);
+                Run(left[0]);
+            }
+        }
 
         /// <summary>Called when all that has come in one read was taken.</summary>
         internal abstract void AllTaken();
@@ -32,7 +51,8 @@ namespace WorkManager.Host
         /// <summary>Waits until nothing is in hand.</summary>
         internal abstract void WaitUntilIdle();
 
-        protected void Enter(Attempt attempt) => _hand.Enter(attempt);
+        /// <summary>Runs an attempt that has been entered, or sees to it that it is run.</summary>
+        protected abstract void Run(Attempt attempt);
 
         protected void Settle(Attempt attempt, in Verdict verdict)
         {
@@ -41,8 +61,46 @@ namespace WorkManager.Host
                 _logs.Close(attempt);
             }
             attempt.IsDone = true;
+            if (attempt.Batch is Attempt[] batch)
+            {
+                SettleBatch(attempt, batch, verdict);
+                return;
+            }
             _hand.Leave(attempt);
             Outbox.Add(attempt, verdict, Stopwatch.GetTimestamp());
+        }
+
+        /// <summary>Enters an attempt; settles one that was cancelled before it began.</summary>
+        bool Enter(Attempt attempt)
+        {
+            _hand.Enter(attempt);
+            if (attempt.IsCancelled)
+            {
+                Settle(attempt, Verdict.CancelledBefore);
+            }
+            return !attempt.IsCancelled;
+        }
+
+        /// <summary>The outputs of a batch leave with its first event that is well.</summary>
+        void SettleBatch(Attempt leader, Attempt[] batch, in Verdict verdict)
+        {
+            var outputs = leader.Outputs;
+            leader.Outputs = null;
+            for (var i = 0; i < batch.Length; i++)
+            {
+                var own = default(Verdict);
+                var hasFailed = verdict.Status == Verdict.Ok
+                    && leader.Failures != null && leader.Failures.TryGetValue(i, out own);
+                var final = hasFailed ? own : verdict;
+                batch[i].Begun = leader.Begun;
+                if (final.Status == Verdict.Ok)
+                {
+                    batch[i].Outputs = outputs;
+                    outputs = null;
+                }
+                _hand.Leave(batch[i]);
+                Outbox.Add(batch[i], final, Stopwatch.GetTimestamp());
+            }
         }
     }
 
@@ -59,15 +117,8 @@ namespace WorkManager.Host
         {
         }
 
-        internal override void Take(Attempt attempt)
+        protected override void Run(Attempt attempt)
         {
-            Outbox.HandlerBegins();
-            Enter(attempt);
-            if (attempt.IsCancelled)
-            {
-                Settle(attempt, Verdict.CancelledBefore);
-                return;
-            }
             _present = attempt;
             ExecutionContext.Run(_clean, RunInContext, this); // what it sets in its context ends with it
         }
@@ -106,9 +157,8 @@ namespace WorkManager.Host
             ThreadPool.SetMinThreads(System.Math.Max(workers, width), ports); // handlers may block
         }
 
-        internal override void Take(Attempt attempt)
+        protected override void Run(Attempt attempt)
         {
-            Enter(attempt);
             lock (_gate)
             {
                 if (_running == _width)
@@ -123,6 +173,15 @@ namespace WorkManager.Host
 
         internal override void AllTaken()
         {
+            var isIdle = false;
+            lock (_gate)
+            {
+                isIdle = _running == 0;
+            }
+            if (isIdle)
+            {
+                Outbox.Flush(); // what was cancelled before it began
+            }
         }
 
         internal override void WaitUntilIdle()
