@@ -250,7 +250,11 @@ def used(service):
     }
 
 
-def test_without_dotnet_python_goes_on_and_csharp_says_what_to_install(tmp_path):
+def test_without_dotnet_python_goes_on_and_csharp_says_what_to_install(tmp_path, dotnet):
+    with serving(tmp_path / "state", environ=dotnet.settings) as service:
+        lab = Lab(service)
+        former = start(lab, "c", "public class W { public int Process() => 1; }", CSHARP).name
+        lab.client.close()
     nowhere = {"WORKMANAGER_DOTNET_ROOT": str(tmp_path / "nowhere")}
     with serving(tmp_path / "state", environ=nowhere) as service:
         lab = Lab(service)
@@ -260,6 +264,8 @@ def test_without_dotnet_python_goes_on_and_csharp_says_what_to_install(tmp_path)
             False,
             False,
         ]
+        status = Worker(lab, former).until_state("BACKOFF")
+        assert "install the .NET SDK 8.0 or later" in status["lastError"]
         problem = start(lab, "a", "class W { }", CSHARP, expect=422)
         assert problem["reason"] == "ENGINE_UNAVAILABLE"
         assert "install the .NET SDK 8.0 or later" in problem["detail"]
