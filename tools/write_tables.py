@@ -186,7 +186,9 @@ def _metrics() -> Table:
         zygote=SimpleNamespace(restarts=0),
         dapr=SimpleNamespace(
             sidecar=SimpleNamespace(is_up=False, reconnects=0),
-            ingress=SimpleNamespace(answered=0, malformed=0, findings={}, subscriptions={}),
+            ingress=SimpleNamespace(
+                answered=0, malformed=0, returned=0, findings={}, subscriptions={}
+            ),
             outbox=SimpleNamespace(waiting=0, published=0, refusals=0, oldest_s=lambda: 0.0),
         ),
     )

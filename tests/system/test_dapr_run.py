@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from system_harness import Lab, Service, check_gone
+from system_harness import Lab, Service, check_gone, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "dapr"))
 
@@ -139,6 +139,7 @@ def test_the_api_answers_before_there_is_a_sidecar(run):
         service = run(place.environment).wait_ready()
         lab = corner(service)
         place.start()
+        until(lambda: lab.client.get("/v1/health")["status"] == "ok", what="the sidecar is found")
         sink = lab.sink("t")
         client = DaprClient(place.grpc_port)
         client.send(lab.topic("t"), event("e1"))

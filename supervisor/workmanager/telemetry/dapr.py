@@ -36,6 +36,7 @@ def families(dapr: DaprBackend) -> Iterator[Metric]:
         ("publish_refusals", "Calls or entries that it did not take.", outbox.refusals),
         ("answers", "Deliveries answered for, after their commit.", ingress.answered),
         ("malformed", "Deliveries that were no events.", ingress.malformed),
+        ("returned", "Deliveries again of what a stream held when it ended.", ingress.returned),
     ):
         yield CounterMetricFamily(f"workmanager_dapr_{name}", text, value=value)
     altered = CounterMetricFamily(

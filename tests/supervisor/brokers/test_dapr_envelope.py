@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workmanager.brokers.dapr.envelope import Finding, from_request, to_publish
+from workmanager.brokers.dapr.envelope import Finding, from_request, origin_of, to_publish
 from workmanager.model.event import Event, validate_attributes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dapr"))
@@ -242,3 +242,25 @@ def test_envelope_without_an_id_gets_one():
     came = enveloped("x", "text/plain", id="")
     assert came.findings == (Finding.ID,)
     assert came.event.id
+
+
+# -- events that came back -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [None, "mine"])
+def test_our_own_event_says_where_it_went_and_nobody_sees_it(own):
+    sent = made(b"1", datacontenttype="application/json", **({"topic": own} if own else {}))
+    came = request(to_publish(sent, "orders"))
+    assert origin_of(came) == "orders"
+    assert from_request(came).event == sent
+
+
+def test_an_event_of_the_sidecars_envelope_says_where_it_went():
+    assert origin_of(request(published(b"1", "application/json"))) == "topic"
+
+
+@pytest.mark.parametrize(
+    "message", [b"raw", b"[1]", b'{"topic": "t"}', b'{"specversion": "1.0", "topic": "t"}']
+)
+def test_a_message_of_somebody_else_does_not(message):
+    assert origin_of(request(message)) == ""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/cloudevents+json"
 RAW = {"rawPayload": "true"}
 FINDINGS = "wmenvelope"  # the attribute that tells the findings, separated by spaces
+ORIGIN = "wmtopic"  # the member that tells the topic, should the event come back by another
 MALFORMED_TYPE = "workmanager.malformed"
 
 _RAW_SOURCE, _RAW_TYPE, _BINARY = "Dapr", "com.dapr.event.sent", "application/octet-stream"
@@ -79,12 +80,15 @@ class Received:
     error: InvalidArgumentError | None = None
 
 
-def to_publish(event: Event) -> bytes:
+def to_publish(event: Event, topic: str = "") -> bytes:
     """Return *event* in the JSON format, so that it is read back as it is, byte for byte.
 
-    JSON and text stand inline, as other subscribers expect them, where nothing is lost by that.
+    *topic* is where it goes, see `origin_of`. JSON and text stand inline, as other subscribers
+    expect them, where nothing is lost by that.
     """
     members: dict[str, object] = dict(event.attributes)  # msgspec writes bytes as base64
+    if topic:
+        members[ORIGIN] = topic
     data = event.data
     if data is not None:
         content_type = str(members.get("datacontenttype", "")).partition(";")[0].strip().lower()
@@ -114,6 +118,22 @@ def from_request(request: TopicEventRequest) -> Received:
     if findings:
         event.attributes[FINDINGS] = " ".join(dict.fromkeys(findings))
     return Received(event, tuple(dict.fromkeys(findings)))
+
+
+def origin_of(request: TopicEventRequest) -> str:
+    """Return the topic that the event of a raw payload was published to; empty where it is lost.
+
+    Events that came back lie in a topic of their own. Those published here say where they went, and
+    those of the sidecar's envelope; a raw message of somebody else does not.
+    """
+    members = _members(request.data) or {}
+    for name in (ORIGIN, "topic"):
+        if name not in members or (name != ORIGIN and "pubsubname" not in members):
+            continue
+        value = _scalar(bytes(members[name]), [])
+        if isinstance(value, str):
+            return value
+    return ""
 
 
 # -- the raw payload -----------------------------------------------------------------------------
@@ -244,6 +264,7 @@ def _any_big(value: object) -> bool:
 
 def _tidy(attributes: Attributes, request: TopicEventRequest) -> None:
     """Take out what the sidecar put in by itself, and nothing else."""
+    attributes.pop(ORIGIN, None)
     if attributes.get("topic") == request.topic:
         attributes.pop("topic", None)
     if attributes.get("pubsubname") == request.pubsub_name:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import trio
 
-from workmanager.brokers.dapr.envelope import Finding, from_request
-from workmanager.brokers.dapr.subscription import State, Subscription
+from workmanager.brokers.dapr.envelope import Finding, from_request, origin_of
+from workmanager.brokers.dapr.subscription import State, Subscription, returned_topic
 from workmanager.errors import SidecarError, StoreError
 from workmanager.policy.deafness import Seen, why_deaf
 
@@ -95,6 +95,7 @@ class Ingress:
         findings: Events that may differ from what was published, by what.
         received: Deliveries so far.
         malformed: Those among them that were no events.
+        returned: Those among them that had been delivered to a stream that ended.
         answered: Deliveries answered for.
     """
 
@@ -107,6 +108,7 @@ class Ingress:
         self.findings: Counter[Finding] = Counter()
         self.received = 0
         self.malformed = 0
+        self.returned = 0
         self.answered = 0
         self._sidecar = sidecar
         self._inboxes = inboxes
@@ -163,6 +165,8 @@ class Ingress:
         if self._is_closing:
             return
         wanted = set(self._inboxes.topics())
+        if wanted and self._sidecar.metadata.id:
+            wanted.add(returned_topic(self._sidecar.metadata.id))
         for topic, subscription in self.subscriptions.items():
             if topic not in wanted:
                 subscription.close()
@@ -178,6 +182,7 @@ class Ingress:
         self._changed.set()
 
     def _wake_all(self) -> None:
+        self._changed.set()  # the sidecar's name may have become known
         for subscription in self.subscriptions.values():
             subscription.wake()
 
@@ -258,12 +263,25 @@ class Ingress:
             subscription = session.subscription
             subscription.events += 1
             subscription.fruitless, subscription.awaited_since = 0, 0.0
+            topic = self._origin(subscription, request)
             came = from_request(request)
             self.malformed += came.error is not None
             for finding in came.findings:
-                self._note(subscription.topic, finding, came.event)
-            out.append(Delivery(session, request.id, subscription.topic, came.event, came.error))
+                self._note(topic, finding, came.event)
+            out.append(Delivery(session, request.id, topic, came.event, came.error))
         return out
+
+    def _origin(self, subscription: Subscription, request: TopicEventRequest) -> str:
+        """Return the topic of a delivery, also of one that came back by another."""
+        if subscription.topic != returned_topic(self._sidecar.metadata.id):
+            return subscription.topic
+        origin = origin_of(request)
+        if not origin:
+            log.error("returned_event_without_topic", data_bytes=len(request.data))
+            return subscription.topic
+        self.returned += 1
+        request.topic = origin
+        return origin
 
     def _note(self, topic: str, finding: Finding, event: Event) -> None:
         self.findings[finding] += 1

@@ -142,7 +142,7 @@ class Publisher:
             entries=[
                 pubsub_pb2.BulkPublishRequestEntry(
                     entry_id=str(index),
-                    event=to_publish(Event.unpack(task.event.wire)),
+                    event=to_publish(Event.unpack(task.event.wire), task.event.topic),
                     content_type=CONTENT_TYPE,
                     metadata=_metadata(task),
                 )
@@ -163,7 +163,7 @@ class Publisher:
         request = pubsub_pb2.PublishEventRequest(
             pubsub_name=self._pubsub,
             topic=topic,
-            data=to_publish(Event.unpack(task.event.wire)),
+            data=to_publish(Event.unpack(task.event.wire), task.event.topic),
             data_content_type=CONTENT_TYPE,
             metadata=_metadata(task),
         )
