@@ -75,6 +75,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_service.py $(ARGS)
 	$(BIN)/python tests/bench/bench_sandbox.py
 	$(BIN)/python tests/bench/bench_engines.py
+	$(BIN)/python tests/bench/bench_streams.py
 
 venv: $(VENV)/.dev
 

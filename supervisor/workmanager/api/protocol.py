@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     import trio
@@ -250,11 +250,6 @@ class PlantCalls(Protocol):
 
     async def logs(self, ref: str | None, *, since_seq: int = 0, tail: int = 100) -> list[LogLine]:
         """Return the last *tail* kept lines after *since_seq*, oldest first; None: all workers."""
-
-    def follow_logs(
-        self, ref: str | None, *, since_seq: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
-        """Follow the lines after *since_seq*, kept ones first."""
 
     def tail_logs(
         self, ref: str | None, *, since_seq: int = 0

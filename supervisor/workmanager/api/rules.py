@@ -16,7 +16,6 @@ from workmanager.api.shown import (
     cut_groups,
     cut_health,
     cut_items,
-    cut_lines,
     cut_page,
     cut_tail,
     cut_watch,
@@ -307,7 +306,6 @@ RULES: Mapping[str, Rule] = {
     "cancel_operation": Rule(on_operation(EXECUTE), is_audited=True),
     # looking on
     "logs": Rule(looking("ref"), cut_items("worker")),
-    "follow_logs": Rule(looking("ref"), cut_lines, is_stream=True),
     "tail_logs": Rule(looking("ref"), cut_tail, is_stream=True),
     "watch": Rule(looking("worker"), cut_watch, is_stream=True),
     "health": Rule(of_health, cut_health),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     import trio
 
     from workmanager.api.rules import Calling
-    from workmanager.model.resources import Group, Health, LogLine, Page
+    from workmanager.model.resources import Group, Health, Page
 
 WORKER_CHECK = "worker/"  # a part of the service's health that is about a worker
 
@@ -55,15 +55,8 @@ def cut_health(calling: Calling, health: Health) -> Health:
     return health.model_copy(update={"checks": kept})
 
 
-async def cut_lines(calling: Calling, lines: AsyncIterator[LogLine]) -> AsyncIterator[LogLine]:
-    """Leave out the lines of workers that may not be seen (or not any more)."""
-    async for line in lines:
-        if calling.sees(line.worker):
-            yield line
-
-
 def cut_tail(calling: Calling, tail: Any) -> _Cut:  # noqa: ANN401 - a LogTail
-    """Do so for lines that come in handfuls."""
+    """Leave out the lines of workers that may not be seen (or not any more)."""
     return _Cut(tail, lambda line: calling.sees(line.worker))
 
 

@@ -15,7 +15,6 @@ from workmanager.service.conductor import ConductorMetrics
 from workmanager.service.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from workmanager.registries.dapr import DaprRegistry
@@ -79,13 +78,6 @@ class PlantCalls(Calls):
         """Return the last *tail* kept lines after *since_seq*, oldest first; None: all workers."""
         name = self._keeper(ref).record.name if ref is not None else None
         return self._sup.logbook.read(name, since_seq=since_seq, tail=tail)
-
-    def follow_logs(
-        self, ref: str | None, *, since_seq: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
-        """Follow the lines after *since_seq*, kept ones first."""
-        name = self._keeper(ref).record.name if ref is not None else None
-        return self._sup.logbook.follow(name, since_seq=since_seq)
 
     def tail_logs(
         self, ref: str | None, *, since_seq: int = 0

@@ -77,21 +77,23 @@ class Batch(list[Change]):
     Attributes:
         size_bytes: What they weigh, as JSON.
         encoded: All of them in another form, made by whoever needs it first.
+        events: Likewise in a third.
     """
 
-    __slots__ = ("_json", "encoded", "size_bytes")
+    __slots__ = ("_json", "encoded", "events", "size_bytes")
 
     def __init__(self) -> None:
         super().__init__()
         self.size_bytes = 0
         self.encoded: bytes | None = None
-        self._json: bytes | None = None
+        self.events: bytes | None = None
+        self._json: str | None = None
 
     @property
-    def json(self) -> bytes:
+    def json(self) -> str:
         """All changes in the form of REST, with commas between them."""
         if self._json is None:
-            self._json = b",".join(change.json for change in self)
+            self._json = b",".join(change.json for change in self).decode()
         return self._json
 
     def add(self, change: Change) -> None:

@@ -63,6 +63,15 @@ class SpanSender:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether spans are lost now: the collector does not keep up, or is gone."""
+        return len(self._queue) >= self._queue_max
+
+    def lose(self, count: int) -> None:
+        """Count spans that were not made, for they would not fit."""
+        self.dropped += count
+
     def take(self, spans: list[Span]) -> None:
         """Queue *spans*; those that do not fit are dropped. Called by the loop, never waits."""
         room = self._queue_max - len(self._queue)
@@ -184,7 +193,7 @@ def open_sender(environ: Mapping[str, str]) -> SpanSender | None:
 
 def open_tracer(sender: SpanSender | None, environ: Mapping[str, str]) -> Tracer | None:
     """Make the tracer that feeds *sender*."""
-    return Tracer(sampler_of(environ), sender.take) if sender is not None else None
+    return Tracer(sampler_of(environ), sender) if sender is not None else None
 
 
 def is_asked_for(environ: Mapping[str, str]) -> bool:

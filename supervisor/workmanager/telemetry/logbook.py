@@ -86,14 +86,6 @@ class LogBook:
         return [line for line in lines if line.seq > since_seq][-tail:] if tail > 0 else []
 
     @asynccontextmanager
-    async def follow(
-        self, worker: str | None, *, since_seq: int = 0
-    ) -> AsyncIterator[AsyncIterator[LogLine]]:
-        """Follow the lines after *since_seq*, kept ones first."""
-        async with self.tail(worker, since_seq=since_seq) as follower:
-            yield follower.lines()
-
-    @asynccontextmanager
     async def tail(self, worker: str | None, *, since_seq: int = 0) -> AsyncIterator[Follower]:
         """Follow the lines after *since_seq* in handfuls, kept ones first."""
         follower = Follower(worker)
@@ -152,12 +144,6 @@ class Follower:
             note = {"stream": "supervisor", "level": "WARNING", "text": text}
             lines.insert(0, lines[0].model_copy(update=note))
         return lines
-
-    async def lines(self) -> AsyncIterator[LogLine]:
-        """Give the lines one by one as they come."""
-        while True:
-            for line in await self.take():
-                yield line
 
 
 def _facts(line: LogLine) -> dict[str, str]:

@@ -15,14 +15,14 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
 from workmanager.policy.sampling import decide, format_traceparent, parse_traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.worker import WorkerDispatch
@@ -70,16 +70,30 @@ class Span:
         self.is_output = False
 
 
-class Tracer:
-    """Follows traced attempts; owned by the trio loop.
+class Sink(Protocol):
+    """Gets the spans that have ended; nothing of it blocks.
 
-    Args:
-        take: Gets the spans that have ended; must not block.
+    While it is full none are made, for they would be lost, and making them costs.
     """
 
-    def __init__(self, sampler: Sampler, take: Callable[[list[Span]], None]) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether spans would be lost now."""
+
+    def take(self, spans: list[Span]) -> None:
+        """Take *spans*."""
+
+    def lose(self, count: int) -> None:
+        """Count spans that were not made."""
+
+
+class Tracer:
+    """Follows traced attempts; owned by the trio loop."""
+
+    def __init__(self, sampler: Sampler, sink: Sink) -> None:
         self._sampler = sampler
-        self._take = take
+        self._sink = sink
+        self._take = sink.take
         self._open: dict[int, Attempt] = {}  # by task number
         self._recent: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._ids = random.Random().getrandbits  # noqa: S311 - ids, not secrets
@@ -92,11 +106,14 @@ class Tracer:
             of the attempt's span.
         """
         wires: dict[int, bytes] = {}
-        sampler = self._sampler
+        sampler, is_full = self._sampler, self._sink.is_full
         for task in tasks:
             attributes = task.event.attributes
             found = decide(sampler, attributes.get("traceparent"), task.number)
             if found is None:
+                continue
+            if is_full:
+                self._sink.lose(1 if task.attempt or task.crashes else 2)
                 continue
             attempt = Attempt(task, *found, self._ids(64) or 1)
             self._open[task.number] = attempt

@@ -127,7 +127,8 @@ async def test_a_fault_of_ours_is_told_without_its_cause(net):
 
 
 async def test_a_client_that_does_not_read_is_left_after_a_grace(net, monkeypatch):
-    monkeypatch.setattr(sockets, "FAREWELL_S", 0.05)
+    for name in ("GRACE_S", "FAREWELL_S"):
+        monkeypatch.setattr(sockets, name, 0.05)
     monkeypatch.setattr("workmanager.api.streams.SEND_STALL_S", 0.3)
     dropped = trio.Event()
 
@@ -141,3 +142,25 @@ async def test_a_client_that_does_not_read_is_left_after_a_grace(net, monkeypatc
         dropped.set()
         await pusher.ended.wait()
         await trio.aclose_forcefully(stream)
+
+
+async def test_a_client_that_reads_on_after_the_grace_learns_why(net, monkeypatch):
+    monkeypatch.setattr(sockets, "GRACE_S", 0.05)
+    dropped, stuck = trio.Event(), trio.Event()
+
+    async def take():
+        stuck.set()
+        return "x" * 900_000
+
+    async with net.serving(Pusher(take, dropped=dropped).app()) as (urls, _):
+        host, port = urls[0].partition("://")[2].rsplit(":", 1)
+        stream = await trio.open_tcp_stream(host, int(port))
+        async with stream, trio.open_nursery() as nursery:
+            socket = await trio_websocket.wrap_client_stream(nursery, stream, host, "/")
+            await stuck.wait()
+            dropped.set()
+            await trio.sleep(0.2)  # time must pass: the grace is over
+            told = await socket.get_message()
+            while told[0] == "x":
+                told = await socket.get_message()
+            assert json.loads(told)["error"]["reason"] == "SLOW_READER"

@@ -270,6 +270,36 @@ async def test_a_client_that_stops_reading_is_cut_off_and_the_service_goes_on(re
         assert (await last_message(connection))["error"]["reason"] == "SLOW_READER"
 
 
+def test_an_event_stream_that_is_not_read_is_cut_off_with_a_reason(rest, make):
+    flood = {"triggers": [{"topic": "watched.sse"}], "inbox": {"maxCount": 100_000}}
+    name = rest.create("def process(event): pass\n", **flood)
+    process = psutil.Process(rest.process.pid)
+    host, port = rest.url.partition("://")[2].rsplit(":", 1)
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(LIMIT_S)
+        raw.connect((host, int(port)))
+        head = f"GET /v1/tasks:watch?worker={name} HTTP/1.1\r\nhost: {host}\r\n"
+        raw.sendall(f"{head}authorization: Bearer {rest.token}\r\n\r\n".encode())
+        assert raw.recv(1024).startswith(b"HTTP/1.1 200")
+        before = process.memory_info().rss
+        for batch in range(20):
+            made = [make.event(id=f"{batch}-{number}") for number in range(1000)]
+            headers = {"content-type": "application/cloudevents-batch+json"}
+            path = "/v1/topics/watched.sse:publish"
+            rest.call("POST", path, json=made, headers=headers)
+            assert rest.call("GET", "/v1/health")["status"] == "ok"
+        done = lambda: rest.call("GET", f"/v1/workers/{name}")["status"]["tasksCompleted"]  # noqa: E731
+        rest.until(done, holds=lambda count: count == 20_000)
+        assert process.memory_info().rss - before < 150 * 2**20
+        told = b""
+        while b"SLOW_READER" not in told:
+            chunk = raw.recv(65536)
+            assert chunk, "it ended without a reason"
+            told = told[-1000:] + chunk
+        assert b"event: error" in told
+
+
 async def last_message(connection):
     """Read to the end; return what was told last."""
     told = None

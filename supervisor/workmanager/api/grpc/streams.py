@@ -8,8 +8,6 @@ and the encoding of such a list is the encodings of its items one after another.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,12 +17,13 @@ import trio
 from workmanager.api.grpc import tasks, workers
 from workmanager.api.grpc.convert import from_json, to_message
 from workmanager.api.grpc.versions import MAX_TAIL, tail_of
+from workmanager.api.tails import TAILS, LineCache
 from workmanager.errors import SlowReaderError
 from workmanager.telemetry.changes import Batch
 from workmanager.v1 import log_pb2, task_service_pb2, watch_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from google.protobuf.message import Message
 
@@ -37,10 +36,6 @@ if TYPE_CHECKING:
 
 ITEM_TAG = b"\x0a"  # field 1, length-delimited
 LINES_PER_MESSAGE = 1000
-LINES_CACHED = 4096
-PACE_PER_TAIL_S = 0.005  # between two messages of a tail: 200 a second, however many follow
-PACE_MIN_S = 0.02
-PACE_MAX_S = 0.5  # a follower's queue holds what a busy host writes meanwhile
 FAREWELL_S = 1.0  # for the message under way when a stream is cut off
 
 log = structlog.get_logger(__name__)
@@ -120,33 +115,11 @@ async def _tail(
     kept = await service.logs(worker, since_seq=since_seq, tail=tail)
     last = kept[-1].seq if kept else since_seq
     async with service.tail_logs(worker, since_seq=last) as lines:
-        with _tails.one_more():
+        with TAILS.one_more():
             await _send_lines(outlet, kept)
             while True:
                 await _send_lines(outlet, await lines.take())
-                await trio.sleep(_tails.pace_s)
-
-
-class _Tails:
-    """How many follow: the more they are, the more lines go into each message."""
-
-    def __init__(self) -> None:
-        self._open = 0
-
-    @property
-    def pace_s(self) -> float:
-        return min(PACE_MAX_S, max(PACE_MIN_S, PACE_PER_TAIL_S * self._open))
-
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-
-
-_tails = _Tails()
+                await trio.sleep(TAILS.pace_s)
 
 
 async def _send_lines(outlet: Outlet, lines: Sequence[LogLine]) -> None:
@@ -158,18 +131,11 @@ def _encode_lines(lines: Sequence[LogLine]) -> bytes:
     return b"".join(_encode_line(line) for line in lines)
 
 
-_encoded: OrderedDict[int, tuple[LogLine, bytes]] = OrderedDict()  # by id(); the asyncio thread's
+def _new_item(line: LogLine) -> bytes:
+    return as_item(to_message(log_pb2.LogLine, line))
 
 
-def _encode_line(line: LogLine) -> bytes:
-    found = _encoded.get(id(line))
-    if found is not None and found[0] is line:
-        return found[1]
-    item = as_item(to_message(log_pb2.LogLine, line))
-    _encoded[id(line)] = (line, item)  # which keeps the line alive, and so its id its own
-    if len(_encoded) > LINES_CACHED:
-        _encoded.popitem(last=False)
-    return item
+_encode_line = LineCache(_new_item)  # used in the asyncio thread
 
 
 def as_item(message: Message) -> bytes:

@@ -1,16 +1,18 @@
 """What workers wrote: the last lines, or all that come, as server-sent events."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
+import trio
 from fastapi import APIRouter, Header, Query, Response
 
-from workmanager.api.protocol import Service
+from workmanager.api.protocol import LogTail, Service
 from workmanager.api.rest.answers import answer
 from workmanager.api.rest.params import Flag, ServiceCalls, WorkerRef
 from workmanager.api.rest.routing import Route
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
+from workmanager.api.tails import TAILS, LineCache
 from workmanager.errors import InvalidArgumentError
 from workmanager.model.resources import LogLine, Page
 
@@ -19,6 +21,7 @@ router = APIRouter(route_class=Route, prefix="/v1", tags=["logs"])
 DEFAULT_TAIL = 100
 MAX_TAIL = 100_000
 MAX_SEQ = 2**63 - 1
+LINES_AT_ONCE = 1000
 
 SinceSeq = Annotated[
     int, Query(alias="sinceSeq", ge=0, le=MAX_SEQ, description="Only lines after this one.")
@@ -92,20 +95,23 @@ async def _follow(
         kept = await service.logs(ref, since_seq=window.since_seq, tail=window.tail)
     last = kept[-1].seq if kept else window.since_seq
     async with (
-        service.follow_logs(ref, since_seq=last) as lines,
+        service.tail_logs(ref, since_seq=last) as lines,
         aclosing(_events(kept, lines)) as events,
     ):
-        yield events
+        with TAILS.one_more():
+            yield events
 
 
-async def _events(
-    kept: list[LogLine], lines: AsyncIterator[LogLine]
-) -> AsyncGenerator[bytes, None]:
-    for line in kept:
-        yield _event(line)
-    async for line in lines:
-        yield _event(line)
+async def _events(kept: Sequence[LogLine], lines: LogTail) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(kept), LINES_AT_ONCE):
+        yield b"".join(map(_event, kept[start : start + LINES_AT_ONCE]))
+    while True:
+        yield b"".join(map(_event, await lines.take()))
+        await trio.sleep(TAILS.pace_s)
 
 
-def _event(line: LogLine) -> bytes:
+def _new_event(line: LogLine) -> bytes:
     return sse_event(line.model_dump_json(by_alias=True).encode(), event_id=str(line.seq))
+
+
+_event = LineCache(_new_event)

@@ -16,7 +16,7 @@ import trio
 from starlette.websockets import WebSocketDisconnect
 
 from workmanager.api.problems import as_error, problem_document
-from workmanager.errors import Reason, WorkManagerError
+from workmanager.errors import Reason, SlowReaderError, WorkManagerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 GOING_AWAY = 1001  # RFC 6455, 7.4.1
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013  # IANA's registry of close codes
-FAREWELL_S = 5.0  # for a client that reads on and learns why it was cut off
+GRACE_S = 5.0  # for what is being sent to a client that was cut off
+FAREWELL_S = 5.0  # then, for a client that reads on and learns why
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,8 @@ async def push(
         except Exception as exc:  # noqa: BLE001 - the border of a stream
             end.error = as_error(exc) or _internal(exc)
         scope.cancel()
+    if dropped is not None and dropped.is_set() and end.error is None:
+        end.error = SlowReaderError("cut off: what waited was not read; list again")
     if not end.is_gone:
         with trio.move_on_after(FAREWELL_S):
             await _close(websocket, end.error)
@@ -88,7 +91,7 @@ async def _cancel_after(wait: Callable[[], Awaitable[object]], scope: trio.Cance
 
 async def _grace(dropped: trio.Event) -> None:
     await dropped.wait()
-    await trio.sleep(FAREWELL_S)  # what is being sent may still get through
+    await trio.sleep(GRACE_S)
 
 
 async def _close(websocket: WebSocket, error: WorkManagerError | None) -> None:

@@ -6,7 +6,7 @@ GET /v1/watch             WebSocket, any kinds; each message is {"changes": [...
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from workmanager.api.rest.streaming import EventStreamResponse, sse_event
 from workmanager.errors import SlowReaderError, WorkManagerError
 from workmanager.model.resources import Change
 from workmanager.telemetry.changes import Batch
+from workmanager.telemetry.changes import Change as Told
 
 PATH = "/v1/watch"
 QUERY = frozenset({"kinds", "worker", "resumeToken"})
@@ -107,7 +108,7 @@ async def _watch_as_asked(service: Service, query: QueryParams) -> AsyncIterator
 async def _message(watch: Watch) -> str:
     changes = await watch.take()
     if isinstance(changes, Batch):  # many streams send it
-        return f'{{"changes":[{changes.json.decode()}]}}'
+        return f'{{"changes":[{changes.json}]}}'
     return f'{{"changes":[{",".join(change.json.decode() for change in changes)}]}}'
 
 
@@ -122,11 +123,20 @@ async def _events(
         yield events
 
 
+def _sse(changes: Sequence[Told]) -> bytes:
+    """Encode changes as events; those that many streams send for the first of them only."""
+    if isinstance(changes, Batch) and changes.events is not None:
+        return changes.events
+    events = b"".join(sse_event(change.json, event_id=change.token) for change in changes)
+    if isinstance(changes, Batch):
+        changes.events = events
+    return events
+
+
 async def _told(watch: Watch) -> AsyncGenerator[bytes, None]:
     try:
         while True:
-            changes = await watch.take()
-            yield b"".join(sse_event(change.json, event_id=change.token) for change in changes)
+            yield _sse(await watch.take())
     except SlowReaderError as error:
         log.warning("watch_cut_off", door="events", why=str(error))
         yield b"event: error\ndata: %b\n\n" % json.dumps(problem_document(error)).encode()
