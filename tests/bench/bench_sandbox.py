@@ -91,7 +91,7 @@ BOMB = "def process(event):\n"
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     began = time.monotonic()
     figures = {"starts": starts()}
