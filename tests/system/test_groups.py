@@ -7,7 +7,7 @@ import signal
 from collections import Counter, defaultdict
 
 import pytest
-from system_harness import event, until
+from system_harness import SIDECARS, event, until
 
 SPAN = """
 import time
@@ -229,6 +229,8 @@ def test_swap_and_crash_inside_a_group_keep_its_promise(lab):
 
 
 def test_a_lock_across_hosts_is_refused_where_nothing_can_hold_it(lab):
+    if SIDECARS.is_on:
+        pytest.skip("a sidecar can")
     group = {"name": lab.name("g"), "scope": "cluster"}
     refused = lab.client.post("/v1/workers", lab.manifest("a", span(0), group=group), expect=400)
     assert [fault["pointer"] for fault in refused["errors"]] == ["spec.group.scope"]

@@ -86,6 +86,7 @@ def _configure(core: Core, lock: HostLock, group: Group) -> None:
     lock.limit, lock.max_hold_s = group.limit, group.max_hold_s
     if group.scope == "host" or (group.scope == "auto" and core.cluster.shared is None):
         lock.leases = None
+        lock.prepare()
         return
     leases = lock.leases = lock.leases or Leases(lock.name, core.cluster)
     leases.limit, leases.hold_s = lock.limit, lock.max_hold_s

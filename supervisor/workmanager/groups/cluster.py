@@ -125,6 +125,7 @@ class Leases:
         self._cluster = cluster
         self._now = cluster.clock
         self._holdings: dict[str, _Holding] = {}
+        self._left: dict[Lease, int] = {}  # tokens of those that are held
         self._ending = 0  # locks that are being given back
         self._ended = trio.Event()
         self._rng = random.Random()  # noqa: S311 - spreads the hosts, hides nothing
@@ -150,11 +151,16 @@ class Leases:
         now = self._now()
         while holding.idle:
             lease = holding.idle.pop()
-            if lease.may_start(now, run_s):
+            if lease.may_start(now, run_s) and self._left.get(lease):
                 return lease
             self._release(lease, pause=True)
         self._ask(key, holding)
         return None
+
+    def next_token(self, lease: Lease) -> int:
+        """Return the token of a turn that begins under *lease*, which `take` has just returned."""
+        self._left[lease] -= 1
+        return lease.token + fencing.BLOCK - 1 - self._left[lease]
 
     def give_back(self, lease: Lease) -> None:
         """Take a lease back whose turn has ended; it is kept a moment for the next one."""
@@ -233,6 +239,7 @@ class Leases:
                 lease = await self._try(key, slot)
             if lease is not None:
                 holding.leases[slot] = lease
+                self._left[lease] = fencing.BLOCK
                 return lease
         return None
 
@@ -257,7 +264,7 @@ class Leases:
         finally:
             if is_ours and not is_held:
                 self._cluster.nursery.start_soon(self._unlock, resource, owner, asked_at + ttl_s)
-        self._cluster.note_token(self.group, token)
+        self._cluster.note_token(self.group, token + fencing.BLOCK - 1)
         return lease if is_held else None
 
     # -- giving back -------------------------------------------------------------------------
@@ -274,7 +281,7 @@ class Leases:
         slot = next((slot for slot, held in holding.leases.items() if held is lease), None)
         if slot is None:
             return
-        del holding.leases[slot]
+        del holding.leases[slot], self._left[lease]
         if lease in holding.idle:
             holding.idle.remove(lease)
         now = self._now()
@@ -326,7 +333,7 @@ class Leases:
         A holder that lives kills what it runs and lets go; that of a dead one is opened for it.
         """
         shared = self._shared()
-        holder = await fencing.revoke(shared.state, self.group, token)
+        holder = await fencing.revoke(shared.state, self.group, token, asker=self._cluster.host)
         if holder is None:
             return False
         await trio.sleep(REVOKE_S)

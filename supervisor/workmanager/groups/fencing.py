@@ -1,4 +1,7 @@
-"""The fencing tokens of a group, in the state store: a counter that every acquisition raises.
+"""The fencing tokens of a group, in the state store: a counter that every lease raises by a block.
+
+A lease hands out the tokens of its block, one for each turn: they rise within a host and between
+hosts.
 
 One record per group, `wm.fence.<group>`, never deleted and only ever written by its etag: on Redis
 a write with an etag to a missing key succeeds, and two writers could count the same. Beside the
@@ -18,6 +21,7 @@ from workmanager.errors import SidecarError
 if TYPE_CHECKING:
     from workmanager.sidecar.state import StateStore
 
+BLOCK = 10_000  # tokens of a lease
 REVOKED_KEPT = 32
 TRIES = 20  # each lost to another host that took another key or slot of the group just then
 
@@ -38,14 +42,19 @@ class Fence:
     """The record of a group.
 
     Attributes:
-        token: The newest one.
+        token: The highest one of the newest lease.
         holder: Who took a lock of the group last; None if that was taken from it.
-        revoked: Tokens whose holders must let go, oldest first.
+        revoked: First tokens of the leases whose holders must let go, oldest first.
     """
 
     token: int = 0
     holder: Holder | None = None
     revoked: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """The first token of the newest lease."""
+        return self.token - BLOCK + 1
 
 
 def encode(fence: Fence) -> bytes:
@@ -80,7 +89,7 @@ async def read_fence(state: StateStore, group: str) -> Fence:
 
 
 async def raise_token(state: StateStore, group: str, holder: Holder, *, floor: int) -> int:
-    """Return a token that is higher than *floor* and than every one before, now *holder*'s.
+    """Return the first token of a block that is *holder*'s, above *floor* and all before it.
 
     Raises:
         SidecarError: The state store does not answer, or others always come first.
@@ -88,21 +97,22 @@ async def raise_token(state: StateStore, group: str, holder: Holder, *, floor: i
     for _ in range(TRIES):
         entry = await state.get(_key(group))
         known = decode(entry.value)
-        token = max(known.token, floor) + 1
-        fence = Fence(token, holder, known.revoked)
+        fence = Fence(max(known.token, floor) + BLOCK, holder, known.revoked)
         if await state.put(_key(group), encode(fence), etag=entry.etag):
-            return token
+            return fence.first
     raise SidecarError(f"the fencing token of {group} is always taken by others", code="ABORTED")
 
 
-async def revoke(state: StateStore, group: str, token: int) -> Holder | None:
-    """Tell the holder of *token* to let go; None if it is not the group's newest holder's."""
+async def revoke(state: StateStore, group: str, token: int, *, asker: str) -> Holder | None:
+    """Tell the holder of *token* to let go; None if no host but *asker* has it in its lease."""
     for _ in range(TRIES):
         entry = await state.get(_key(group))
         fence = decode(entry.value)
-        if fence.token != token or fence.holder is None:
+        if not fence.first <= token <= fence.token:
             return None
-        taken = Fence(token, None, (*fence.revoked, token))
+        if fence.holder is None or fence.holder.host == asker:
+            return None
+        taken = Fence(fence.token, None, (*fence.revoked, fence.first))
         if await state.put(_key(group), encode(taken), etag=entry.etag):
             return fence.holder
     return None

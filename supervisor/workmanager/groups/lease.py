@@ -28,7 +28,7 @@ class Lease:
     Attributes:
         key: The group's key it is for; empty where the group has none.
         owner: Under whose name the lock is held; never used twice.
-        token: The fencing token: higher than that of every lease before it.
+        token: Its first fencing token: higher than all of every lease before it.
         hold_s: How long new attempts may start under it.
     """
 

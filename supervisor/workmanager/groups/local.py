@@ -75,6 +75,9 @@ class HostLock:
         self._reserve = reserve
         self._ceiling = first_token
         self._reserving = False
+
+    def prepare(self) -> None:
+        """Reserve the first tokens, where they are this host's own."""
         self._top_up()
 
     # -- without a key -----------------------------------------------------------------------
@@ -199,7 +202,7 @@ class HostLock:
             token = self._next_token()
             return None if token is None else (token, None)
         lease = self.leases.take(key, worker.run_s)
-        return None if lease is None else (lease.token, lease)
+        return None if lease is None else (self.leases.next_token(lease), lease)
 
     def _end(self, turn: Turn) -> None:
         self.turn_count += 1

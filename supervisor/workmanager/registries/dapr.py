@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from workmanager.errors import ConflictError, Reason, SidecarError
+from workmanager.errors import ConflictError, Reason, SidecarError, WorkManagerError
 from workmanager.registries import layout
 from workmanager.registries.layout import INDEX_KEY, Definition, Index, Place
 
@@ -42,7 +42,7 @@ class DaprRegistry:
         error: Why this host may not know all of them; empty while it does.
         epoch: That of the index this host knows; empty before the first.
         rev: That of the last change that this host made.
-        converge: Makes this host what an index says; raises SidecarError if it could not.
+        converge: Makes this host what an index says; raises WorkManagerError if it could not.
     """
 
     def __init__(self, state: StateStore, *, epoch: str = "") -> None:
@@ -72,7 +72,7 @@ class DaprRegistry:
                 try:
                     index = await self.read()
                     await self.converge(index)
-                except SidecarError as error:
+                except WorkManagerError as error:  # the store of this host may be what refuses
                     self._fail(str(error))
                     await trio.sleep(RETRY_S)
                     continue

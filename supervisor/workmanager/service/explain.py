@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from workmanager.lifecycle.keeper import Keeper
 
 
+_LOCK_STEP = "`workmanager doctor --dapr` looks at the lock component; `scope: host` needs none"
+
+
 def explain(core: Core, keeper: Keeper, dapr: DaprBackend | None = None) -> Explanation:
     """Find the first thing that holds the worker up, in the order in which they would."""
     summary, processing, next_step = _first(core, keeper, dapr)
@@ -105,7 +108,7 @@ def _group(lock: HostLock, waiting: int) -> tuple[str, bool, str]:
         return f"{waiting} tasks wait for group {name!r}, held by {who}", False, ""
     if lock.leases.error:
         text = f"{waiting} tasks wait for group {name!r}, whose lock cannot be had:"
-        return f"{text} {lock.leases.error}", False, "`workmanager health` shows the sidecar"
+        return f"{text} {lock.leases.error}", False, _LOCK_STEP
     text = f"{waiting} tasks wait for group {name!r}, held by another host"
     return text, False, f"`workmanager group get {name} -o yaml` shows by which, and until when"
 

@@ -112,7 +112,7 @@ async def _holder_elsewhere(lock: HostLock) -> dict[str, Any] | None:
         return {
             "worker": "",
             "executor": "",
-            "token": fence.token,
+            "token": fence.first,
             "key": fence.holder.key,
             "host": fence.holder.host,
             "until": until.isoformat(timespec="seconds").replace("+00:00", "Z"),

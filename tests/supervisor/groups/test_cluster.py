@@ -15,6 +15,7 @@ import itertools
 
 from shared_stores import Host, Locks, State, Weather
 
+from workmanager.groups.fencing import BLOCK
 from workmanager.groups.lease import ttl_for
 
 TTL_S = ttl_for(2.0, 1.0)
@@ -144,4 +145,19 @@ async def test_tokens_go_on_from_what_the_host_knew_before(autojump_clock):
         host = Host("a", locks, state, nursery)
         host.fences["g"] = 20_000
         assert (await host.lease()).token == 20_001
+        assert host.fences["g"] == 20_000 + BLOCK
+        nursery.cancel_scope.cancel()
+
+
+async def test_every_turn_of_a_lease_has_a_token_of_its_own(autojump_clock):
+    locks, state = Locks(Weather()), State(Weather())
+    async with trio.open_nursery() as nursery:
+        host = Host("a", locks, state, nursery, hold_s=1000.0)
+        lease = await host.lease()
+        tokens = [host.leases.next_token(lease) for _ in range(BLOCK)]
+        assert tokens == list(range(lease.token, lease.token + BLOCK))
+        host.leases.give_back(lease)
+        following = await host.lease()  # the block is used up, its lease is over
+        assert following is not lease
+        assert host.leases.next_token(following) == tokens[-1] + 1
         nursery.cancel_scope.cancel()
