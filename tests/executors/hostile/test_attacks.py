@@ -79,6 +79,14 @@ def test_gets_through_without_a_sandbox(jailers, name, who):
     assert answer["verdict"] == ("escaped" if proves else "contained"), answer
 
 
+def test_documentation_names_what_gets_through_and_how_many_there_are():
+    text = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- leaks -->")[2].partition("<!-- end -->")[0]
+    named = {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")}
+    assert named == {name for name, attack in ATTACKS.items() if attack.leaks}
+    assert f"`tests/executors/hostile`: {len(ATTACKS)} of them" in text
+
+
 def test_there_are_enough_attacks_of_each_group():
     counts = {group: sum(attack.group == group for attack in ATTACKS.values()) for group in GROUPS}
     assert min(counts.values()) >= 8
