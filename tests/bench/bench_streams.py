@@ -35,7 +35,8 @@ from system_harness import Client, Service, event
 
 RATE = 1000  # events a second
 BATCH = 10
-KINDS = {"sockets": 80, "events": 70, "grpc": 50, "tails": 25, "grpc_tails": 25}
+WORKERS = {"sockets": 80, "events": 70, "grpc": 50, "tails": 25, "grpc_tails": 25}
+TASKS = {"tasks": 20}  # each is told of every event, twice or so
 SEEN = """
 import time
 times = []
@@ -56,7 +57,7 @@ def main():
     parser.add_argument("--events", type=int, default=20_000, help="of each run with traces")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     parser.add_argument("--only", choices=("streams", "traces"))
-    parser.add_argument("--follow", nargs=2, help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument("--follow", nargs=3, help=argparse.SUPPRESS)  # in a process of its own
     options = parser.parse_args()
     if options.follow:
         follow(*options.follow)
@@ -87,24 +88,30 @@ def streams(state, seconds):
         apply(client, "flow", SEEN, "flow")
         phases = {}
         with flowing(service.url):
-            look(client, seconds / 2)  # to get warm
-            phases["before"] = look(client, seconds)
+            look(service, client, seconds / 2)  # to get warm
+            phases["before"] = look(service, client, seconds)
             rss = psutil.Process(service.pid).memory_info().rss
-            with following(service.url, grpc_url) as ended:
-                look(client, seconds / 2)
-                phases["beside streams"] = look(client, seconds)
+            with following(service.url, grpc_url, WORKERS) as ended:
+                look(service, client, seconds / 2)
+                phases["200 watches, 50 tails"] = look(service, client, seconds)
+            with following(service.url, grpc_url, TASKS) as more:
+                look(service, client, seconds / 2)
+                phases["20 watches of tasks"] = look(service, client, seconds)
                 grown = psutil.Process(service.pid).memory_info().rss - rss
-            phases["after"] = look(client, seconds)
+            phases["after"] = look(service, client, seconds)
         client.close()
     finally:
         service.stop()
     quiet = {k: (phases["before"][k] + phases["after"][k]) / 2 for k in phases["before"]}
-    beside = phases["beside streams"]
     return {
         "phases": phases,
-        "ratios": {k: round(beside[k] / quiet[k], 2) for k in quiet if k != "events"},
+        "ratios": {
+            name: {k: round(row[k] / quiet[k], 2) for k in quiet if k != "events"}
+            for name, row in phases.items()
+        },
         "memory_mib_more": round(grown / 2**20, 1),
-        **ended,
+        "heard_mib": ended["heard_mib"] | more["heard_mib"],
+        "ended_early": ended["ended_early"] | more["ended_early"],
     }
 
 
@@ -133,9 +140,10 @@ def flowing(url):
         thread.join()
 
 
-def look(client, seconds):
+def look(service, client, seconds):
     """Ask for a worker a hundred times a second; return times in ms, also those of events."""
     read(client)
+    used = cpu_s(service)
     times, ends_at = [], time.monotonic() + seconds
     while time.monotonic() < ends_at:
         began = time.perf_counter()
@@ -149,6 +157,7 @@ def look(client, seconds):
         "call_p99": round(times[len(times) * 99 // 100], 2),
         "event_p50": round(seen["p50"], 2),
         "event_p99": round(seen["p99"], 2),
+        "cpu_percent": round((cpu_s(service) - used) / seconds * 100),
         "events": seen["n"],
     }
 
@@ -160,9 +169,9 @@ def read(client):
 
 
 @contextmanager
-def following(url, grpc_url):
-    """Let everybody follow; yields what is known at the end."""
-    words = [sys.executable, __file__, "--follow", url, grpc_url]
+def following(url, grpc_url, kinds):
+    """Let so many of each kind follow; yields what is known at the end."""
+    words = [sys.executable, __file__, "--follow", url, grpc_url, json.dumps(kinds)]
     told = {}
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -173,10 +182,10 @@ def following(url, grpc_url):
         told.update(json.loads(process.stdout.readline()))
 
 
-def follow(url, grpc_url):
+def follow(url, grpc_url, kinds):
     """Read streams until stdin ends; say how much came and how many ended before."""
     poll, heard, ended = selectors.DefaultSelector(), Counter(), Counter()
-    for kind, count in KINDS.items():
+    for kind, count in json.loads(kinds).items():
         for _ in range(count):
             if kind.startswith("grpc"):
                 follow_grpc(grpc_url, kind, heard, ended)
@@ -202,7 +211,8 @@ def opened(url, kind):
     stream = socket.create_connection((parts.hostname, parts.port))
     path = {
         "sockets": "/v1/watch?kinds=workers,executors",
-        "events": "/v1/tasks:watch?worker=flow",
+        "events": "/v1/workers:watch?kinds=workers,executors",
+        "tasks": "/v1/tasks:watch?worker=flow",
         "tails": "/v1/workers/flow/logs?follow=true",
     }[kind]
     more = ""
@@ -311,13 +321,13 @@ def collecting():
 
 
 def show_streams(found):
-    print(f"{'ms, 1,000 events/s':20}{'call p50':>10}{'p99':>9}{'event p50':>11}{'p99':>9}")
-    for name, row in found["phases"].items():
-        print(
-            f"{name:20}{row['call_p50']:>10}{row['call_p99']:>9}{row['event_p50']:>11}"
-            f"{row['event_p99']:>9}"
-        )
-    print(f"ratios beside {sum(KINDS.values())} streams: {found['ratios']}")
+    names = ("call_p50", "call_p99", "event_p50", "event_p99", "cpu_percent")
+    print(f"{'ms, 1,000 events/s':24}" + "".join(f"{name:>13}" for name in names))
+    for phase, row in found["phases"].items():
+        print(f"{phase:24}" + "".join(f"{row[name]:>13}" for name in names))
+    for phase in list(found["phases"])[1:-1]:
+        ratios = found["ratios"][phase]
+        print(f"{'ratio':24}" + "".join(f"{ratios[name]:>13}" for name in names) + f"  {phase}")
     print(f"memory: {found['memory_mib_more']} MiB more; MiB heard: {found['heard_mib']}")
     print(f"streams that ended early: {sum(found['ended_early'].values())}")
 

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from workmanager.model.resources import Executor as ExecutorView
 from workmanager.model.states import ExecutorState
 from workmanager.service import views
 from workmanager.service.task_notes import TaskNotes
 from workmanager.telemetry.changes import ADDED, DELETED, MODIFIED, Kind
+from workmanager.telemetry.processes import GONE
 from workmanager.telemetry.watch import Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from workmanager.dispatch.task import Task
     from workmanager.executors.executor import Executor
     from workmanager.lifecycle.keeper import Keeper
-    from workmanager.model.resources import Executor as ExecutorView
     from workmanager.store.rows import DeadLetterRow
     from workmanager.supervisor import Supervisor
     from workmanager.telemetry.changes import Change
@@ -175,7 +176,7 @@ class Observer:
                 keeper = self._sup.keepers.get(uid)
                 if keeper is not None and keeper.is_declared:
                     workers += self._of_worker(keeper)
-                    executors += self._of_executors(keeper, _executors)
+                    executors += self._of_executors(keeper, keeper.executors)
             self.feed.publish(Kind.WORKERS, workers)
             self.feed.publish(Kind.EXECUTORS, executors)
             await trio.lowlevel.checkpoint()
@@ -191,24 +192,26 @@ class Observer:
 
     def _tell_gone(self, keeper: Keeper) -> None:
         uid, name = keeper.record.uid, keeper.record.name
-        self.feed.publish(Kind.EXECUTORS, list(self._of_executors(keeper, lambda _: {})))
+        self.feed.publish(Kind.EXECUTORS, list(self._of_executors(keeper, {})))
         self._executors.pop(uid, None)
         if self._told.pop(uid, None) is not None and Kind.WORKERS in self._recorded:
             gone = self.feed.change(DELETED, Kind.WORKERS, name, views.worker(keeper))
             self.feed.publish(Kind.WORKERS, [gone])
 
-    def _of_executors(
-        self, keeper: Keeper, look: Callable[[Keeper], dict[str, ExecutorView]]
-    ) -> Iterator[Change]:
+    def _of_executors(self, keeper: Keeper, there: Mapping[str, Executor]) -> Iterator[Change]:
+        """Tell what has changed; only then the kernel is asked what an executor uses."""
         if Kind.EXECUTORS not in self._recorded:
             return
         uid, name = keeper.record.uid, keeper.record.name
-        before, now = self._executors.get(uid, {}), look(keeper)
-        for id_, view in now.items():
-            if id_ not in before:
-                yield self.feed.change(ADDED, Kind.EXECUTORS, name, view)
-            elif before[id_].state is not view.state:
-                yield self.feed.change(MODIFIED, Kind.EXECUTORS, name, view)
+        before, now = self._executors.get(uid, {}), dict[str, ExecutorView]()
+        for id_, live in there.items():
+            known = before.get(id_)
+            if known is not None and known.state is live.state:
+                now[id_] = known
+                continue
+            now[id_] = views.executor(live)
+            type_ = ADDED if known is None else MODIFIED
+            yield self.feed.change(type_, Kind.EXECUTORS, name, now[id_])
         for id_, view in before.items():
             if id_ not in now:
                 ended = view.model_copy(update={"state": ExecutorState.EXITED, "in_flight": 0})
@@ -245,7 +248,7 @@ class Observer:
 
 
 def _executors(keeper: Keeper) -> dict[str, ExecutorView]:
-    return {live.id: views.executor(live) for live in keeper.executors.values()}
+    return {live.id: views.executor(live, GONE) for live in keeper.executors.values()}
 
 
 def _facts(keeper: Keeper) -> tuple[object, ...]:

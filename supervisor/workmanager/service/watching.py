@@ -13,6 +13,7 @@ from workmanager.service import views
 from workmanager.service.base import Calls
 from workmanager.store import queries
 from workmanager.telemetry.changes import ADDED, Change, Kind
+from workmanager.telemetry.processes import GONE, usages_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
@@ -108,6 +109,8 @@ class WatchCalls(Calls):
             things: Iterable[tuple[str, BaseModel]]
             if kind is Kind.DEAD_LETTERS:
                 things = await self._dead_letters_there(keeper)
+            elif kind is Kind.EXECUTORS:
+                things = await self._executors_there(keeper)
             else:
                 things = self._there(kind, keeper)
             for name, view in things:
@@ -123,13 +126,18 @@ class WatchCalls(Calls):
         declared = [keeper for keeper in keepers if keeper.is_declared]
         if kind is Kind.WORKERS:
             return ((k.record.name, views.worker(k)) for k in declared)
-        if kind is Kind.EXECUTORS:
-            return (
-                (k.record.name, views.executor(e))
-                for k in declared
-                for e in [*k.executors.values()]
-            )
         return self._open_tasks(declared)
+
+    async def _executors_there(self, keeper: Keeper | None) -> list[tuple[str, BaseModel]]:
+        keepers = [keeper] if keeper is not None else list(self._keepers())
+        there = [
+            (k.record.name, live)
+            for k in keepers
+            if k.is_declared
+            for live in [*k.executors.values()]
+        ]
+        usages = await usages_of(live.inner_pid for _, live in there)
+        return [(name, views.executor(e, usages.get(e.inner_pid, GONE))) for name, e in there]
 
     def _open_tasks(self, keepers: Sequence[Keeper]) -> Iterable[tuple[str, BaseModel]]:
         found = [
