@@ -231,6 +231,8 @@ class SharingCalls(VersionCalls):
             await work()
         except WorkManagerError as error:
             log.warning("worker_not_followed", uid=uid, error=str(error)[:500])
+        except Exception:  # the border of a worker: the others are followed all the same
+            log.exception("worker_not_followed", uid=uid)
         finally:
             self._busy.pop(uid).set()
 

@@ -178,11 +178,14 @@ class WorkerCalls(ApplyCalls):
         declare.check_etag(keeper.record, if_match)
         record = keeper.record
 
+        # One that is not of the registry may be why the registry cannot be followed.
+        is_shared = self._sup.registry is not None and bool(record.stamp)
+
         async def work(operation: Running) -> None:
-            async with self._turn(record.name):
+            async with self._turn(record.name) if is_shared else self._lock_of(record.name):
                 operation.progress = "draining" if drain else "stopping"
                 if record.uid in self._sup.keepers:  # else an earlier call has done it meanwhile
-                    if self._sup.registry is not None:
+                    if self._sup.registry is not None and is_shared:
                         await self._sup.registry.remove(declare.definition_of(record))
                     await self._forget(keeper, drain=drain)
                 operation.result = {"worker": record.name, "uid": record.uid}
