@@ -35,6 +35,13 @@ def test_every_profile_is_one_that_the_sandbox_takes(level):
         assert (profile.scratch_bytes, profile.scratch_inodes) == (64 * MIB, 2048)
 
 
+def test_executors_that_share_a_uid_have_room_for_all_of_them():
+    spec = spec_of(concurrency={"executors": 40}, resources={"pidsMax": 8})
+    made = {level: profiles.make(spec, level=level, uid=7)["limits"] for level in ("full", "uid")}
+    assert made["full"]["processes"] == 8
+    assert made["uid"]["processes"] == 8 * 41
+
+
 def test_scratch_always_has_a_size():
     """A tmpfs of size 0 would have no limit at all."""
     made = profiles.make(spec_of(resources={"tmpSize": 0}), level="full", uid=None)
