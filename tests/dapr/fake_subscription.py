@@ -54,6 +54,7 @@ class Subscription:
     )
     _waiting: dict[str, asyncio.Future[int]] = field(default_factory=dict)
     _gone: set[asyncio.Future[int]] = field(default_factory=set)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -71,6 +72,7 @@ class Subscription:
         self.is_raced = not with_sidecar and now - self.component.closed_at < STOP_S
         self.component.closed_at = now
         self.is_closed = True
+        self._ended.set()
         self.forget()
         for waiting in self._gone:
             if not waiting.done():
@@ -145,13 +147,24 @@ class Subscription:
         self.record.deliveries[request.id] += 1
         try:
             async with self._sending:
-                await self.context.write(SubscribeTopicEventsResponseAlpha1(event_message=request))
+                await self._write(SubscribeTopicEventsResponseAlpha1(event_message=request))
             return await waiting
         except (asyncio.InvalidStateError, RuntimeError) as error:  # the call has ended
             raise ClosedError from error
         finally:
             self._gone.discard(waiting)
             self._waiting.pop(request.id, None)
+
+    async def _write(self, response: SubscribeTopicEventsResponseAlpha1) -> None:
+        """Write, or give up when the stream ends: a write to a lost client may never be done."""
+        writing = asyncio.ensure_future(self.context.write(response))
+        ending = asyncio.ensure_future(self._ended.wait())
+        await asyncio.wait((writing, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not writing.done():
+            writing.cancel()
+            raise ClosedError
+        writing.result()
 
     def _event(self, message: Message) -> dict[str, Any]:
         if self.asked.metadata.get("rawPayload", "").lower() in TRUE:

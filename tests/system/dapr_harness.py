@@ -63,8 +63,9 @@ class DaprLab(Lab):
         return self.place.control("POST", "/streams", {"do": do, "topic": topic, **more})
 
     def subscribed(self):
-        """The topics that the sidecar has subscriptions for, sorted."""
-        return sorted(topic for _, topic in self.place.told()["subscriptions"])
+        """The topics that the sidecar has subscriptions for, but for those of returned events."""
+        topics = (topic for _, topic in self.place.told()["subscriptions"])
+        return sorted(topic for topic in topics if "returned" not in topic)
 
     def post(self, topic, data):
         """Put a message into the broker behind the sidecar's back."""

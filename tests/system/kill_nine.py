@@ -1,6 +1,6 @@
 """Kill the service with SIGKILL at random moments under load, again and again; then count.
 
-    python tests/system/kill_nine.py --rounds 50 --seed 1
+    python tests/system/kill_nine.py --rounds 50 --seed 1 [--backend dapr]
 
 Every accepted event must have exactly one terminal outcome per worker, every output must be there,
 and an output that came twice must carry the same id. What is declared must be as it was last
@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from system_harness import ProblemError, Service, event, manifest, serving, until
+from system_harness import SIDECARS, ProblemError, Service, event, manifest, serving, until
 
 LOST = (OSError, http.client.HTTPException)  # how a call ends whose service is killed
 PUBLISHERS = 2
@@ -205,10 +205,20 @@ def finish(story, service, publishers):
     for publisher in publishers:
         if publisher.pending:
             publisher._publish(client)  # its last words
+    wait_for_ids(client, "work", set(story.accepted))  # beside a sidecar they are on their way
     for name in ("work", "next"):
         path = f"/v1/workers/{name}"
         until(lambda: not client.get(path)["status"]["backlog"], timeout_s=60, what=path)  # noqa: B023
     return client
+
+
+def wait_for_ids(client, worker, wanted):
+    """Wait until *worker* has tasks of all these events."""
+
+    def came():
+        return {task["eventId"] for task in client.all("/v1/tasks", worker=worker)} >= wanted
+
+    until(came, timeout_s=90, every_s=0.5, what=f"{len(wanted)} events come to {worker}")
 
 
 def check(story, client):
@@ -230,6 +240,7 @@ def check(story, client):
         for name, kind in story.accepted.items()
         for index in range(OUTPUTS.get(kind, 0))
     }
+    wait_for_ids(client, "next", expected)
     outputs = Counter(task["eventId"] for task in client.all("/v1/tasks", worker="next"))
     assert set(outputs) == expected, len(set(outputs) ^ expected)
     return {
@@ -267,9 +278,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--backend", choices=("embedded", "dapr"), default="embedded")
     given = parser.parse_args()
+    SIDECARS.is_on = given.backend == "dapr"
     with tempfile.TemporaryDirectory(prefix="kill-nine-") as folder:
         figures = play(Path(folder), rounds=given.rounds, seed=given.seed, tell=print)
+    SIDECARS.close()
     print(f"{given.rounds} kills, seed {given.seed}: {figures}")
 
 

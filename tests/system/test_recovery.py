@@ -86,7 +86,7 @@ def attempt_under_way(lab):
     import time
     def process(event, context):
         print("attempt", context.attempt, flush=True)
-        time.sleep(30 if event.data == "long" else 0)
+        time.sleep(300 if event.data == "long" else 0)
     """
     worker = lab.worker("a", code, topic="in", drain=QUICK)
     lab.send("in", "quick", "long", "quick")
@@ -130,7 +130,13 @@ def duplicates(lab):
     events = [event(n, id=n) for n in range(10)]
     topic = lab.topic("in")
     lab = yield
-    assert lab.client.publish(topic, events)["duplicates"] == 10
+    answer = lab.client.publish(topic, events)
+    if lab.service.sidecar is None:  # else they are recognized when they come back
+        assert answer["duplicates"] == 10
+    worker = Worker(lab, worker.name)
+    lab.client.publish(topic, [event(10, id=10)])
+    until(lambda: "10" in {task["eventId"] for task in worker.tasks()})
+    assert len(worker.tasks()) == 11
 
 
 def fencing_tokens(lab):
@@ -176,14 +182,15 @@ def idempotency_key(lab):
 
 def many_waiting_tasks(lab):
     worker = lab.worker("a", ECHO, topic="in", start=False, inbox={"maxCount": 100_000})
-    for start in range(0, 20_000, 2000):
+    count = 20_000 if lab.service.sidecar is None else 2000
+    for start in range(0, count, 2000):
         lab.publish("in", [event(n, id=n) for n in range(start, start + 2000)])
     lab = yield
     worker = Worker(lab, worker.name)
-    assert worker.status()["backlog"] == 20_000
-    print(f"\n20,000 tasks recovered in {lab.service.wait_line('recovered')['took_ms']} ms")
+    worker.until(lambda status: status["backlog"] == count)
+    print(f"\n{count} tasks recovered in {lab.service.wait_line('recovered')['took_ms']} ms")
     worker.verb("start")
-    worker.until(lambda status: status["tasksCompleted"] == 20_000, timeout_s=60)
+    worker.until(lambda status: status["tasksCompleted"] == count, timeout_s=60)
 
 
 SCENARIOS = {
