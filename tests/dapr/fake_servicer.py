@@ -52,6 +52,7 @@ class Sidecar(DaprServicer):
     faults: Faults
     record: Record
     inbound: Inbound
+    key_prefix: str  # of states and locks: the app-id, unless the components say otherwise
     subscriptions: list[Subscription] = field(default_factory=list)
 
     async def PublishEvent(self, request, context):
@@ -182,13 +183,13 @@ class Sidecar(DaprServicer):
         if request.expiry_in_seconds <= 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "ExpiryInSeconds is not positive")
         locks = await self._locks(request, context)
-        resource = f"lock||{self.app_id}||{request.resource_id}"
+        resource = f"lock||{self.key_prefix}||{request.resource_id}"
         is_ours = locks.acquire(resource, request.lock_owner, request.expiry_in_seconds)
         return lock_pb2.TryLockResponse(success=is_ours)
 
     async def UnlockAlpha1(self, request, context):
         locks = await self._locks(request, context)
-        resource = f"lock||{self.app_id}||{request.resource_id}"
+        resource = f"lock||{self.key_prefix}||{request.resource_id}"
         status = locks.release(resource, request.lock_owner)
         return lock_pb2.UnlockResponse(status=int(status))
 
@@ -260,7 +261,7 @@ class Sidecar(DaprServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"input key/keyPrefix '{key}' can't contain '||'",
             )
-        return f"{self.app_id}||{key}"
+        return f"{self.key_prefix}||{key}"
 
     async def _write(self, item: StateItem, context: Any) -> Write:
         if not item.key:

@@ -54,6 +54,7 @@ class Options:
     inbound: Inbound
     token: str
     certificate: tuple[bytes, bytes] | None
+    key_prefix: str
 
 
 @dataclass(slots=True)
@@ -82,7 +83,12 @@ class Place:
 
     async def start(self) -> None:
         self.sidecar = Sidecar(
-            self.app_id, self._stores(), self.faults, self.record, self.options.inbound
+            self.app_id,
+            self._stores(),
+            self.faults,
+            self.record,
+            self.options.inbound,
+            self.options.key_prefix or self.app_id,
         )
         self._server = grpc.aio.server(
             interceptors=[Door(self.sidecar, self.options.token)],
@@ -268,6 +274,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pubsubs", default="pubsub", help="names, with commas; empty: none")
     parser.add_argument("--states", default="statestore")
     parser.add_argument("--locks", default="lockstore")
+    parser.add_argument("--key-prefix", default="", help="of states and locks; empty: the app-id")
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--queue-depth", type=int, default=100)
     parser.add_argument("--processing-timeout", type=float, default=60.0)
@@ -301,6 +308,7 @@ async def main() -> None:
             inbound=Inbound(given.inbound_retries, given.inbound_interval),
             token=given.api_token,
             certificate=certificate,
+            key_prefix=given.key_prefix,
         )
     )
     name = await control.add(given.app_id, given.grpc_port, given.http_port)

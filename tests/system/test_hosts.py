@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from system_harness import Lab, Service, event, serving, until
+from system_harness import Lab, Service, event, manifest, serving, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "dapr"))
 
@@ -304,3 +304,46 @@ def test_an_operator_takes_a_groups_lock_from_a_host_elsewhere(pair, tmp_path):
     check_exclusion(runs(log))
     assert "long" not in {run.id for run in runs(log)}
     assert runs(log)[0].token > held["token"]
+
+
+def test_two_applications_that_share_their_stores_handle_each_event_of_a_group_once(tmp_path):
+    tmp_path.chmod(0o777)
+    log, group = tmp_path / "log", {"name": "g", "scope": "cluster", "maxHold": "500ms"}
+    with ExitStack() as stack:
+        one = stack.enter_context(fake_sidecar("one", "--key-prefix", "shared"))
+        labs = []
+        for app, sidecar in (("one", one), ("two", one.another("two"))):
+            service = serving(tmp_path / app, *NO_CAGE, environ=sidecar.environment)
+            labs.append(Lab(stack.enter_context(service)))
+            stack.callback(labs[-1].client.close)
+            spec = {"env": {"LOG": str(log)}, "group": group}
+            labs[-1].client.post("/v1/workers", manifest("w", RUN, topic="in", **spec))
+        assert len({shown(lab, "w")["uid"] for lab in labs}) == 2  # each has its own registry
+        until(lambda: all(shown(lab, "w")["status"]["state"] == "RUNNING" for lab in labs))
+        publish(labs[0], "in", range(MANY), 0.0005)
+        until(lambda: len(runs(log)) >= MANY)
+        for lab in labs:
+            until(lambda lab=lab: not shown(lab, "w")["status"]["backlog"])
+        check_exclusion(runs(log))
+        assert sorted(int(run.id) for run in runs(log)) == list(range(MANY))
+
+
+def test_keys_of_a_group_exclude_across_hosts_and_run_beside_each_other(pair, tmp_path):
+    here, there = pair
+    tmp_path.chmod(0o777)
+    log, keys = tmp_path / "log", 4
+    worker = grouped(here, "w", log, group={"key": "partitionkey"}, concurrency={"executors": 2})
+    until(lambda: shown(there, worker.name))
+    for lab in pair:
+        lab.client.publish(
+            here.topic("in"),
+            [
+                event({"s": 0.002}, id=f"{n % keys}-{lab.prefix}-{n}", partitionkey=f"k{n % keys}")
+                for n in range(100)
+            ],
+        )
+    until(lambda: len(runs(log)) >= 100 + 100 * (here.prefix != there.prefix), timeout_s=40)
+    found = runs(log)
+    for key in range(keys):
+        check_exclusion([run for run in found if run.id.startswith(f"{key}-")])
+    assert any(one.ended > other.began for one, other in pairwise(found))
