@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REVOKED_EXIT = "its group was released by an operator"
 LEASE_EXIT = "its group's lease ran out"
+LEASE_LOST = ("LeaseLost", "the group's lease ran out before the outcome came")  # of a span
 
 
 def join(core: Core, worker: WorkerDispatch) -> None:
@@ -136,6 +137,8 @@ def take_late(
         executor.recent[outcome[0]] = task.number
         late.append(executor.hand.pop(outcome[0]))
         worker.counts["lease_lost"] += 1
+    if late and core.tracer is not None:
+        core.tracer.lost(worker, executor, late, error=LEASE_LOST)
     for task in reversed(late):
         task.fence = None
         worker.inbox_of(task).give_back([task])

@@ -153,15 +153,22 @@ class Tracer:
             self._take(spans)
         return contexts
 
-    def lost(self, worker: WorkerDispatch, executor: Executor, tasks: Iterable[Task]) -> None:
-        """End the spans of attempts whose executor has died."""
+    def lost(
+        self,
+        worker: WorkerDispatch,
+        executor: Executor,
+        tasks: Iterable[Task],
+        *,
+        error: tuple[str, str] | None = None,
+    ) -> None:
+        """End the spans of attempts whose outcome does not count: the executor has died, mostly."""
         how = executor.exit.words if executor.exit is not None else "gone"
+        error = error or ("ExecutorLost", f"the executor {how}")
         spans: list[Span] = []
         now_ns = time.time_ns()
         for task in tasks:
             attempt = self._open.pop(task.number, None)
             if attempt is not None:
-                error = ["ExecutorLost", f"the executor {how}"]
                 self._end(spans, worker, executor, attempt, attempt.begun_ns, now_ns, error)
         if spans:
             self._take(spans)
