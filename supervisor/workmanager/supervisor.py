@@ -34,7 +34,7 @@ from workmanager.executors.strays import Strays
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
 from workmanager.groups.claims import Claims
-from workmanager.groups.cluster import Cluster, Shared
+from workmanager.groups.cluster import Cluster, Shared, open_shared
 from workmanager.lifecycle.backend import open_backend
 from workmanager.lifecycle.egress import Egress
 from workmanager.lifecycle.keeper import Keeper
@@ -150,7 +150,7 @@ class Supervisor:
             from workmanager.sidecar.stores import SidecarState
 
             self.sidecar = await self._open_sidecar(nursery)
-            self.shared = _open_shared(self.sidecar, self.settings)
+            self.shared = open_shared(self.sidecar, self.settings)
             epoch = await self.store.read(lambda db: queries.get_meta(db, EPOCH_KEY))
             own = SidecarState(self.sidecar, self.settings.dapr_state_store, is_own=True)
             self.registry = DaprRegistry(own, epoch=epoch or "")
@@ -382,16 +382,6 @@ class Supervisor:
         counts = await self.store.read(queries.count_dead_letters)
         for number, worker in self.core.workers.items():
             worker.dead_letters = counts.get(number, 0)
-
-
-def _open_shared(sidecar: Sidecar, settings: Settings) -> Shared:
-    """Return the lock and the state store that all hosts of an app-id see."""
-    from workmanager.sidecar.stores import SidecarLocks, SidecarState
-
-    return Shared(
-        SidecarLocks(sidecar, settings.dapr_lock_store),
-        SidecarState(sidecar, settings.dapr_state_store),
-    )
 
 
 def _retention(settings: Settings) -> Retention:

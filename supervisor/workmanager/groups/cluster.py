@@ -32,6 +32,8 @@ from workmanager.groups.lease import Lease, boot_time, resource_of, ttl_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from workmanager.config import Settings
+    from workmanager.sidecar.connection import Sidecar
     from workmanager.sidecar.state import StateStore
 
 POLL_S = 0.15  # between two tries for a lock that somebody else holds; a quarter more or less
@@ -378,3 +380,13 @@ class Leases:
         if self.error:
             log.info("group_lock_available", group=self.group)
         self.error = ""
+
+
+def open_shared(sidecar: Sidecar, settings: Settings) -> Shared:
+    """Return the lock and the state store that all hosts of an app-id see."""
+    from workmanager.sidecar.stores import SidecarLocks, SidecarState
+
+    return Shared(
+        SidecarLocks(sidecar, settings.dapr_lock_store),
+        SidecarState(sidecar, settings.dapr_state_store),
+    )
