@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode hides the helpers otherwise
 
 from dapr_client import Client
-from sidecars import DAPRD, fake_sidecar, real_sidecar, redis_server
+from sidecars import DAPRD, PLAIN, fake_sidecar, real_sidecar, redis_server
 
 KINDS = ["fake-redis", "fake-memory", *(["daprd-redis", "daprd-memory"] if DAPRD else [])]
 FAST = ("--processing-timeout", "1", "--redeliver-interval", "0.2")
@@ -41,10 +41,11 @@ def place(kind, tmp_path_factory):
             yield stack.enter_context(fake_sidecar("app", *flavor, *FAST))
             return
         folder = tmp_path_factory.mktemp("daprd")
-        port = None
+        port, settings = None, {}
         if kind == "daprd-redis":
             port = stack.enter_context(redis_server(folder / "redis"))
-        yield stack.enter_context(real_sidecar("app", folder, redis_port=port))
+            settings = PLAIN
+        yield stack.enter_context(real_sidecar("app", folder, redis_port=port, **settings))
 
 
 @pytest.fixture

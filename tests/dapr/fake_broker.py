@@ -7,6 +7,7 @@ per component, as pubsub.redis has. The in-memory bus belongs to one sidecar.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,6 +21,7 @@ class Settings:
     queue_depth: int = 100
     processing_timeout_s: float = 60.0
     redeliver_interval_s: float = 15.0
+    is_shuffled: bool = False  # as with a real one: its slots hand out in any order
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class RedisComponent:
             await self.is_flowing.wait()
             grown = stream.grown
             fresh = stream.read(group, self._settings.queue_depth)
+            if self._settings.is_shuffled:
+                random.shuffle(fresh)
             for message in fresh:
                 await self._queue.put((subscriber, topic, message))
             if not fresh:
@@ -190,7 +194,7 @@ class MemoryComponent:
         return []
 
     def unsubscribe(self, topic: str, subscriber: Subscriber) -> None:
-        others = [pair for pair in self._subscribers[topic] if pair[0] is not subscriber]
+        others = [pair for pair in self._subscribers.get(topic, ()) if pair[0] is not subscriber]
         self._subscribers[topic] = others
 
     def close(self) -> None:

@@ -112,12 +112,7 @@ class Sidecar(DaprServicer):
         subscription = Subscription(asked, context, component, self.inbound, self.record)
         self.subscriptions.append(subscription)
         try:
-            await context.write(
-                pubsub_pb2.SubscribeTopicEventsResponseAlpha1(
-                    initial_response=pubsub_pb2.SubscribeTopicEventsResponseInitialAlpha1()
-                )
-            )
-            subscription.start()
+            await subscription.start()
             await self._listen(subscription, requests, context)
         finally:
             if not subscription.is_closed:

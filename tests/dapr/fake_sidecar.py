@@ -279,6 +279,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queue-depth", type=int, default=100)
     parser.add_argument("--processing-timeout", type=float, default=60.0)
     parser.add_argument("--redeliver-interval", type=float, default=15.0)
+    parser.add_argument("--shuffle", action="store_true", help="deliver in any order, as daprd may")
     parser.add_argument("--inbound-retries", type=int, default=0)
     parser.add_argument("--inbound-interval", type=float, default=0.5)
     parser.add_argument("--api-token", default="")
@@ -304,6 +305,7 @@ async def main() -> None:
                 given.queue_depth,
                 given.processing_timeout,
                 given.redeliver_interval,
+                given.shuffle,
             ),
             inbound=Inbound(given.inbound_retries, given.inbound_interval),
             token=given.api_token,

@@ -13,6 +13,7 @@ from dapr.proto.runtime.v1.pubsub_pb2 import (
     SubscribeTopicEventsRequestInitialAlpha1,
     SubscribeTopicEventsRequestProcessedAlpha1,
     SubscribeTopicEventsResponseAlpha1,
+    SubscribeTopicEventsResponseInitialAlpha1,
 )
 from fake_envelope import EnvelopeError, is_expired, parsed, raw_event, request_of
 
@@ -58,8 +59,12 @@ class Subscription:
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def start(self) -> None:
-        self._loops = self.component.subscribe(self.asked.topic, self)
+    async def start(self) -> None:
+        """Subscribe, then say so: the first answer on the stream, before any delivery."""
+        initial = SubscribeTopicEventsResponseInitialAlpha1()
+        async with self._sending:
+            self._loops = self.component.subscribe(self.asked.topic, self)
+            await self.context.write(SubscribeTopicEventsResponseAlpha1(initial_response=initial))
 
     def close(self, *, with_sidecar: bool = False) -> None:
         """End it; *with_sidecar*: daprd itself has gone, and acknowledges nothing any more.

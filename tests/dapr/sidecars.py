@@ -27,10 +27,12 @@ HERE = Path(__file__).parent
 DAPRD = os.environ.get("DAPRD", "")
 START_S = 30.0
 
-# Of pubsub.redis. Each stream holds a connection of the pool until its read times out; what was not
-# answered comes again after processingTimeout. Milliseconds: redeliverInterval takes nothing else.
-SETTINGS = {"processingTimeout": "1000", "redeliverInterval": "200"}
-SETTINGS |= {"readTimeout": "500ms", "poolSize": "500"}
+# Of pubsub.redis, as docs/examples/dapr has it; there is why.
+SETTINGS = {"processingTimeout": "10000", "redeliverInterval": "2000", "readTimeout": "1s"}
+SETTINGS |= {"poolSize": "500", "concurrency": "100", "queueDepth": "200"}
+# For tests of what the broker does by itself: Dapr's slots, redelivery soon.
+PLAIN = {"processingTimeout": "1000", "redeliverInterval": "200", "readTimeout": "500ms"}
+PLAIN |= {"concurrency": "10", "queueDepth": "100"}
 COMPONENT = """\
 apiVersion: dapr.io/v1alpha1
 kind: Component

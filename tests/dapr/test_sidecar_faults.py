@@ -9,7 +9,7 @@ import uuid
 import grpc
 import pytest
 from dapr_client import Client, event, refused
-from sidecars import patience
+from sidecars import fake_sidecar, patience
 
 SHORT_S = 0.5  # nothing may come within it
 
@@ -95,3 +95,15 @@ class TestFaults:
                 got.append(stream.take(SHORT_S).id)
         assert sorted(got) == ["e1", "e2"]
         other.close()
+
+
+def test_shuffled_delivery():
+    with fake_sidecar("app", "--shuffle") as place:
+        client = Client(place.grpc_port)
+        for number in range(50):
+            client.send("t", event(f"e{number}"))
+        stream = client.subscribe("t")
+        got = [stream.take().id for _ in range(50)]
+        client.close()
+    assert got != [f"e{number}" for number in range(50)]
+    assert set(got) == {f"e{number}" for number in range(50)}

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dapr"))
 
 from dapr_client import Client as DaprClient
 from dapr_client import event
-from sidecars import DAPRD, fake_sidecar, patience, real_sidecar, redis_server
+from sidecars import DAPRD, PLAIN, fake_sidecar, patience, real_sidecar, redis_server
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def sidecar(kind, folder):
             yield stack.enter_context(fake_sidecar("workmanager", *options))
         else:
             port = stack.enter_context(redis_server(folder / "redis"))
-            yield stack.enter_context(real_sidecar("workmanager", folder, redis_port=port))
+            yield stack.enter_context(real_sidecar("workmanager", folder, redis_port=port, **PLAIN))
 
 
 @pytest.mark.parametrize("kind", ["fake", *(["daprd"] if DAPRD else [])])
