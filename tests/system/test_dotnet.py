@@ -190,14 +190,14 @@ def test_compiler_that_is_gone_is_started_anew(lab):
 
 @pytest.mark.parametrize(
     "hostile",
-    ["(" * 50_000 + "1" + ")" * 50_000, "!" * 200_000 + "true", "new[] {" * 9000 + "}" * 9000],
-    ids=["parentheses", "operators", "arrays"],
+    ["!" * 200_000 + "true", "new[] {" * 9000 + "}" * 9000],
+    ids=["operators", "arrays"],
 )
 def test_source_that_is_hard_on_the_compiler_is_refused_alone(lab, hostile):
     code = "public class W {{ public object Process() => {0}; }}"
     problem = start(lab, "a", code.format(hostile), CSHARP, expect=422)
     assert problem["reason"] == "BUILD_FAILED"
-    assert "Stack overflow" in problem["detail"] or "CS8078" in problem["detail"]
+    assert "CS8078" in problem["detail"]
     worker = start(lab, "b", code.format(103), CSHARP)
     assert worker.invoke()["outputs"][0]["data"] == 103
 
