@@ -76,7 +76,10 @@ def kernel_surface() -> Dict[str, Node]:
 
 
 def memory_files() -> Dict[str, Node]:
-    """Memory that no rlimit counts and that, for System V, outlives the process."""
+    """Memory that no rlimit counts and that, for System V, outlives the process.
+
+    CoreCLR asks for such a file, to map code twice, and does without.
+    """
     return _all(_MEMORY_FILES, _FORBIDDEN)
 
 

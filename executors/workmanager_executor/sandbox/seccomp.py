@@ -37,7 +37,6 @@ class Policy(NamedTuple):
     unix_sockets: bool
     own_pids: bool
     own_tree: bool
-    own_memory_files: bool
     landlock_abi: int
 
 
@@ -59,7 +58,6 @@ def policy_of(profile: Profile, landlock_abi: int) -> Policy:
         unix_sockets=profile.has_namespaces and (profile.network == "loopback" or scoped),
         own_pids=profile.has_namespaces,
         own_tree=profile.has_namespaces,
-        own_memory_files=profile.engine == "dotnet",
         landlock_abi=landlock_abi,
     )
 
@@ -106,8 +104,7 @@ def _tree(policy: Policy) -> Node:
         )
     )
     rules.update(network_rules(policy.network, unix_sockets=policy.unix_sockets))
-    if not policy.own_memory_files:
-        rules.update(memory_files())
+    rules.update(memory_files())
     if not policy.own_tree:
         rules.update(shared_tree_rules(policy.landlock_abi))
     numbered = {numbers[name]: node for name, node in rules.items() if name in numbers}

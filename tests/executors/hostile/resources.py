@@ -93,6 +93,12 @@ def memory_file(targets: Targets) -> None:
     raise Escaped("a file in memory, outside of every rlimit")
 
 
+@attack(at_none=ESCAPES, profile={"engine": "dotnet"})
+def memory_file_of_another_engine(targets: Targets) -> None:
+    """Whatever runs the code: a .NET worker can make system calls as well."""
+    memory_file(targets)
+
+
 @attack(at_none=ESCAPES)
 def system_v_memory(targets: Targets) -> None:
     """shmget is refused: a segment outlives its process."""
