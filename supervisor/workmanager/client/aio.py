@@ -147,7 +147,7 @@ class AsyncWorkManagerClient(Calls):
         self, follow: Follow, read: Callable[[Json], T]
     ) -> AsyncIterator[AsyncStream[T]]:
         async with stream_scope() as nursery:
-            stream = AsyncStream(self._link, follow, read, nursery)
+            stream = AsyncStream(self._link, follow, read, nursery, patience_s=self._patience_s)
             try:
                 await stream.open()
                 yield stream

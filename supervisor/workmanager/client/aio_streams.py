@@ -73,7 +73,7 @@ class AsyncStream(Generic[T]):
     """Iterates over what is followed, for as long as there is a service.
 
     Iterating raises `ClientError` where the service refuses, or where it was away for more than
-    about ten seconds. Cancelling it loses nothing: iterate again.
+    *patience_s*, or about ten seconds. Cancelling it loses nothing: iterate again.
     """
 
     def __init__(
@@ -82,8 +82,11 @@ class AsyncStream(Generic[T]):
         follow: Follow,
         read: Callable[[Json], T],
         nursery: trio.Nursery | None,
+        *,
+        patience_s: float = 0.0,
     ) -> None:
         self._link = link
+        self._patience_s = patience_s
         self._follow = follow
         self._read = read
         self._nursery = nursery
@@ -107,7 +110,7 @@ class AsyncStream(Generic[T]):
 
     async def open(self) -> None:
         """Open it, however often that has to be tried."""
-        reconnects = Reconnects()
+        reconnects = Reconnects(self._patience_s)
         while self._source is None:
             try:
                 await self._open_once()
@@ -120,7 +123,7 @@ class AsyncStream(Generic[T]):
         await self._drop()
 
     async def _receive(self) -> Sequence[Json]:
-        reconnects = Reconnects()
+        reconnects = Reconnects(self._patience_s)
         while True:
             try:
                 await self._open_once()

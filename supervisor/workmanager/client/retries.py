@@ -64,11 +64,15 @@ class Attempts:
 
 
 class Reconnects:
-    """The attempts to take up a stream that was cut; `delay_s` is asked after each cut."""
+    """The attempts to take up a stream that was cut; `delay_s` is asked after each cut.
 
-    def __init__(self) -> None:
+    They go on for *patience_s* where that is longer than `RECONNECT_DELAYS_S` together.
+    """
+
+    def __init__(self, patience_s: float = 0.0) -> None:
+        self._patience_s = patience_s
         self._delays_s = iter(RECONNECT_DELAYS_S)
-        self._cut_at_s = time.monotonic()
+        self._began_at_s = self._cut_at_s = time.monotonic()
 
     def delay_s(self, error: ClientError) -> float | None:
         """Return the seconds to wait before opening it again; None: give up."""
@@ -77,5 +81,7 @@ class Reconnects:
         now_s = time.monotonic()
         if now_s - self._cut_at_s > STEADY_S:
             self._delays_s = iter(RECONNECT_DELAYS_S)
+            self._began_at_s = now_s
         self._cut_at_s = now_s
-        return next(self._delays_s, None)
+        is_patient = now_s < self._began_at_s + self._patience_s
+        return next(self._delays_s, RECONNECT_DELAYS_S[-1] if is_patient else None)

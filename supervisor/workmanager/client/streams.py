@@ -95,11 +95,14 @@ class Stream(Generic[T]):
     """Iterates over what is followed, for as long as there is a service; close it to end.
 
     It is a context manager and an iterator. Iterating raises `ClientError` where the service
-    refuses, or where it was away for more than about ten seconds.
+    refuses, or where it was away for more than *patience_s*, or about ten seconds.
     """
 
-    def __init__(self, link: Link, follow: Follow, read: Callable[[Json], T]) -> None:
+    def __init__(
+        self, link: Link, follow: Follow, read: Callable[[Json], T], *, patience_s: float = 0.0
+    ) -> None:
         self._link = link
+        self._patience_s = patience_s
         self._follow = follow
         self._read = read
         self._call = follow.call
@@ -139,7 +142,7 @@ class Stream(Generic[T]):
 
     def _keep_at(self, act: Callable[[Source], Sequence[Json]]) -> Sequence[Json]:
         """Return what *act* gives for the open stream; open it again as long as that may help."""
-        reconnects = Reconnects()
+        reconnects = Reconnects(self._patience_s)
         while True:
             try:
                 if self._source is None:

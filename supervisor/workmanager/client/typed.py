@@ -84,7 +84,8 @@ class WorkManagerClient(Calls):
         """
         from workmanager.client.results import read_line
 
-        return Stream(self._link, follow_logs(ref, since_seq, tail), read_line)
+        follow = follow_logs(ref, since_seq, tail)
+        return Stream(self._link, follow, read_line, patience_s=self._patience_s)
 
     def watch(
         self,
@@ -101,7 +102,8 @@ class WorkManagerClient(Calls):
         """
         from workmanager.client.results import read_change
 
-        return Stream(self._link, follow_changes(kinds, worker, resume_token), read_change)
+        follow = follow_changes(kinds, worker, resume_token)
+        return Stream(self._link, follow, read_change, patience_s=self._patience_s)
 
     def publish_all(
         self, topic: str, events: Iterable[Mapping[str, Any]], *, batch: int = BATCH

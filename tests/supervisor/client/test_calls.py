@@ -17,7 +17,7 @@ from workmanager.client.light import LightClient
 from workmanager.client.problems import ConnectionLostError, NoSupervisorError
 from workmanager.client.rest_form import http_form
 from workmanager.client.results import read_result
-from workmanager.client.retries import Attempts
+from workmanager.client.retries import Attempts, Reconnects
 from workmanager.cloudevents.v1.cloudevents_pb2 import CloudEvent
 from workmanager.v1.worker_pb2 import Worker
 
@@ -155,6 +155,14 @@ INVOKE = Call("Invoke", "POST", "/", may_repeat=False)
 def test_what_is_tried_again(call, patience_s, errors, delays):
     attempts = Attempts(call, patience_s)
     assert [attempts.delay_s(error) for error in errors] == delays
+
+
+@pytest.mark.parametrize(("patience_s", "tries"), [(0.0, 8), (60.0, 20)])
+def test_a_stream_is_taken_up_for_as_long_as_there_is_patience(patience_s, tries):
+    reconnects = Reconnects(patience_s)
+    lost = ConnectionLostError("here", "cut")
+    delays = [reconnects.delay_s(lost) for _ in range(20)]
+    assert sum(delay is not None for delay in delays) == tries
 
 
 def test_import_is_light():
