@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import textwrap
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,10 @@ def test_outputs_of_one_worker_are_handled_by_the_next(lab):
         "duplicates": 0,
         "deliveries": 50,
     }
-    assert [record["n"] for record in sink.data(50)] == [n + 2 for n in range(50)]
+    seen = [record["n"] for record in sink.data(50)]
+    if os.environ.get("DAPRD"):  # it delivers in any order
+        seen.sort()
+    assert seen == [n + 2 for n in range(50)]
 
 
 def test_event_goes_to_every_worker_on_its_topic(lab):
