@@ -9,7 +9,6 @@ answered: the store is given some seconds, then the streams are closed until it 
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -116,7 +115,6 @@ class Ingress:
         self._silence_s = silence_s
         self._arrived: deque[tuple[Session, TopicEventRequest | None]] = deque()
         self._is_told = False
-        self._lock = threading.Lock()
         self._news = trio.Event()
         self._changed = trio.Event()
         self._is_closing = False
