@@ -26,7 +26,7 @@ import psutil
 
 LEVEL = os.environ.get("TEST_SANDBOX_LEVEL", "auto")  # of the sandbox; see tests/conftest.py
 DAPR = Path(__file__).parents[1] / "dapr"
-START_S = 30
+START_S = 60
 STOP_S = 30
 ORPHAN_S = 1.0  # what the service left behind must be gone by then
 FAULTS = ("state_not_allowed", "timer_failed", "request_failed", "operation_failed")
