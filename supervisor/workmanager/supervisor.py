@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from workmanager.brokers.embedded import EmbeddedBroker
 from workmanager.dispatch import finish, intake, membership, routing
-from workmanager.dispatch.core import Core
+from workmanager.dispatch.core import LEASE_KEY, Core
 from workmanager.dispatch.handout import pump
 from workmanager.dispatch.ledger import Ledger
 from workmanager.dispatch.timers import Timers
@@ -34,7 +34,7 @@ from workmanager.executors.strays import Strays
 from workmanager.executors.zygote import Zygote, become_subreaper
 from workmanager.executors.zygotes import Zygotes
 from workmanager.groups.claims import Claims
-from workmanager.groups.cluster import Cluster, Shared, open_shared
+from workmanager.groups.cluster import Cluster, Shared, free_former, open_shared
 from workmanager.lifecycle.backend import open_backend
 from workmanager.lifecycle.egress import Egress
 from workmanager.lifecycle.keeper import Keeper
@@ -146,12 +146,14 @@ class Supervisor:
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         recovered = await recover(self.store, dedupe_s=LONGEST_DEDUPE_S)
+        held: dict[str, str] = {}
         if self.settings.is_dapr:
             from workmanager.sidecar.stores import SidecarState
 
             self.sidecar = await self._open_sidecar(nursery)
             self.shared = open_shared(self.sidecar, self.settings)
             epoch = await self.store.read(lambda db: queries.get_meta(db, EPOCH_KEY))
+            held = await self.store.read(lambda db: queries.list_meta(db, LEASE_KEY))
             own = SidecarState(self.sidecar, self.settings.dapr_state_store, is_own=True)
             self.registry = DaprRegistry(own, epoch=epoch or "")
         self._build_core(recovered)
@@ -163,6 +165,7 @@ class Supervisor:
             await self._restore(recovered)
             if self.dapr is not None:
                 await self._keepers_nursery.start(self.dapr.run)
+                self._keepers_nursery.start_soon(free_former, self.core.cluster, held)
             self.is_recovered.set()
             task_status.started()
             await self._stop.wait()
@@ -215,6 +218,7 @@ class Supervisor:
         ledger.on_heal = self._pump_all
         self.spans = open_sender(os.environ)
         self.core.tracer = self.logbook.tracer = open_tracer(self.spans, os.environ)
+        self.core.cluster.notes = self.core
         self.core.weigh()
         self.dapr = open_backend(self.core, self.settings, self.sidecar)
         if self.dapr is not None:
@@ -227,17 +231,7 @@ class Supervisor:
 
     def _make_cluster(self) -> Cluster:
         """Make what groups exclude other hosts with; without a sidecar there are none."""
-
-        def note_token(group: str, token: int) -> None:
-            self.core.note_token(group, token)
-
-        return Cluster(
-            shared=self.shared,
-            host=self.host,
-            floor=lambda group: self.core.fences.get(group, 0),
-            note_token=note_token,
-            nursery=self._plant,
-        )
+        return Cluster(self.shared, self.host, self._plant)
 
     def _make_strays(self) -> Strays:
         return Strays(

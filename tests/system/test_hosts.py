@@ -347,3 +347,20 @@ def test_keys_of_a_group_exclude_across_hosts_and_run_beside_each_other(pair, tm
     for key in range(keys):
         check_exclusion([run for run in found if run.id.startswith(f"{key}-")])
     assert any(one.ended > other.began for one, other in pairwise(found))
+
+
+def test_a_host_that_starts_again_need_not_wait_for_the_lease_it_had(tmp_path):
+    tmp_path.chmod(0o777)
+    log = tmp_path / "log"
+    with fake_sidecar("app") as sidecar:
+        service = Service.start(tmp_path / "a", *NO_CAGE, environ=sidecar.environment)
+        lab = Lab(service.wait_ready())
+        grouped(lab, "w", log)  # its lease lives for 73 s
+        publish(lab, lab.topic("in"), range(3), 0.3)
+        until(lambda: runs(log))
+        lab.client.close()
+        end(service)
+        with serving(tmp_path / "a", *NO_CAGE, environ=sidecar.environment) as again:
+            until(lambda: {run.id for run in runs(log)} == {"0", "1", "2"})
+            again.wait_line("former_lease_freed")
+        check_exclusion(runs(log))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workmanager.telemetry.tracing import Tracer
 
 WEIGH_S = 0.5
+LEASE_KEY = "lease:"  # of locks across hosts, in the store's meta table
 MAX_EVENT_BYTES = 8 * 1024 * 1024  # half of what a frame to an executor may hold
 
 
@@ -93,6 +94,18 @@ class Core:
         self.note_token(group, ceiling)
         self.ledger.after_commit(then)
         self.ledger.flush()
+
+    def highest_token(self, group: str) -> int:
+        """Return the highest fencing token that is known of a group."""
+        return self.fences.get(group, 0)
+
+    def note_held(self, owner: str, resource: str) -> None:
+        """Remember under whose name a lock across hosts is held."""
+        self.ledger.write(statements.put_meta(LEASE_KEY + owner, resource))
+
+    def note_freed(self, owner: str) -> None:
+        """Forget it."""
+        self.ledger.write(statements.delete_meta(LEASE_KEY + owner))
 
     def note_token(self, group: str, token: int) -> None:
         """Remember that a group's fencing tokens have come up to *token*."""

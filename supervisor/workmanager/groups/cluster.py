@@ -30,7 +30,7 @@ from workmanager.groups import fencing
 from workmanager.groups.lease import Lease, boot_time, resource_of, ttl_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from workmanager.config import Settings
     from workmanager.sidecar.connection import Sidecar
@@ -42,6 +42,7 @@ IDLE_S = 0.02  # how long a lease is kept for the next event
 RETRY_S = 1.0  # after an error of the lock or state store
 WATCH_S = 0.5  # between two looks whether a lease in use was revoked
 REVOKE_S = 1.5  # what its holder gets to notice, and to kill what runs under it
+KILLED_S = 1.0  # within which the kernel has ended what a process before this one ran
 TRIES = 4  # slots tried at a time, of a group with a limit
 CALLS = 32  # calls at a time, of all groups
 
@@ -66,6 +67,22 @@ class Shared:
     state: StateStore
 
 
+class Notes(Protocol):
+    """What is kept in this host's store, for the next start."""
+
+    def highest_token(self, group: str) -> int:
+        """Return the highest token that is known of a group, from before it had a cluster, too."""
+
+    def note_token(self, group: str, token: int) -> None:
+        """Keep that a group's tokens have come up to *token*."""
+
+    def note_held(self, owner: str, resource: str) -> None:
+        """Keep under whose name a lock is held."""
+
+    def note_freed(self, owner: str) -> None:
+        """Forget such a name."""
+
+
 @dataclass(slots=True)
 class Cluster:
     """What the groups of this host use to exclude others.
@@ -74,20 +91,35 @@ class Cluster:
         shared: None where the backend knows one host: then `scope: auto` stays on it, and a group
             that must reach further waits and says why.
         host: Names this process among all that may hold a lock.
-        floor: The highest token that this host knows of a group, from before it had a cluster.
-        note_token: Keeps a group's newest token on this host, too.
         nursery: Runs what is asked of the sidecar.
+        notes: What this host keeps of it; set before the first group is made.
         calls: Bounds it.
         clock: What leases are judged by.
     """
 
     shared: Shared | None
     host: str
-    floor: Callable[[str], int]
-    note_token: Callable[[str, int], None]
     nursery: trio.Nursery
+    notes: Notes = field(init=False)
     calls: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(CALLS))
     clock: Callable[[], float] = boot_time
+
+
+async def free_former(cluster: Cluster, held: Mapping[str, str]) -> None:
+    """Open the locks that the process before this one held, by owner: all it ran is dead.
+
+    Without this its groups would wait until they expire, on this host, too.
+    """
+    await trio.sleep(KILLED_S)
+    for owner, resource in held.items():
+        while cluster.shared is not None:
+            try:
+                if await cluster.shared.locks.unlock(resource, owner):
+                    log.info("former_lease_freed", resource=resource)
+                break
+            except SidecarError:
+                await trio.sleep(RETRY_S)
+        cluster.notes.note_freed(owner)
 
 
 @dataclass(slots=True)
@@ -259,14 +291,15 @@ class Leases:
                 shared.state,
                 self.group,
                 fencing.Holder(resource, owner, self._cluster.host, key, fencing.expiry(ttl_s)),
-                floor=self._cluster.floor(self.group),
+                floor=self._cluster.notes.highest_token(self.group),
             )
             lease = Lease(resource, key, owner, token, asked_at, ttl_s, hold_s)
             is_held = lease.may_start(self._now(), 0.0)
         finally:
             if is_ours and not is_held:
                 self._cluster.nursery.start_soon(self._unlock, resource, owner, asked_at + ttl_s)
-        self._cluster.note_token(self.group, token + fencing.BLOCK - 1)
+        self._cluster.notes.note_token(self.group, token + fencing.BLOCK - 1)
+        self._cluster.notes.note_held(owner, resource)
         return lease if is_held else None
 
     # -- giving back -------------------------------------------------------------------------
@@ -311,7 +344,8 @@ class Leases:
                 self._fail(error)
                 await trio.sleep(RETRY_S)
             else:
-                return
+                break
+        self._cluster.notes.note_freed(owner)
 
     def _tidy(self, key: str) -> None:
         holding = self._holdings.get(key)

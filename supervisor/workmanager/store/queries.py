@@ -251,6 +251,15 @@ def list_audit(
     return AUDIT.all(connection, text, *found, limit)
 
 
+def list_meta(connection: sqlite3.Connection, prefix: str) -> dict[str, str]:
+    """Return the small settings whose keys begin with *prefix*, without it."""
+    rows = connection.execute(
+        "SELECT substr(key, ?), value FROM meta WHERE substr(key, 1, ?) = ?",
+        (len(prefix) + 1, len(prefix), prefix),
+    )
+    return dict(rows.fetchall())
+
+
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
     """Return a setting kept by `statements.put_meta`; None if it was never kept."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

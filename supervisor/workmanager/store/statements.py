@@ -170,6 +170,11 @@ def put_audit(row: AuditRow) -> list[Statement]:
     return [(text, tuple(getattr(row, name) for name in columns))]
 
 
+def delete_meta(key: str) -> list[Statement]:
+    """Forget a small setting of the service itself."""
+    return [("DELETE FROM meta WHERE key = ?", (key,))]
+
+
 def put_meta(key: str, value: str) -> list[Statement]:
     """Keep a small setting of the service itself."""
     text = (

@@ -92,15 +92,9 @@ class Host:
     """One host with one group; `run` takes leases and uses each for its turn until cancelled."""
 
     def __init__(self, name, locks, state, nursery, *, run_s=1.0, hold_s=2.0, limit=1):
-        self.fences = {}
-        cluster = Cluster(
-            shared=Shared(locks, state),
-            host=name,
-            floor=lambda group: self.fences.get(group, 0),
-            note_token=self.fences.__setitem__,
-            nursery=nursery,
-            clock=trio.current_time,
-        )
+        self.fences, self.held = {}, {}
+        cluster = Cluster(Shared(locks, state), name, nursery, clock=trio.current_time)
+        cluster.notes = self
         self.name, self.run_s = name, run_s
         self.leases = Leases("g", cluster)
         self.leases.hold_s, self.leases.limit = hold_s, limit
@@ -109,6 +103,18 @@ class Host:
         self.leases.wants = lambda _: self.is_waiting
         self.leases.on_grant = lambda _: self.granted.set()
         self.granted = trio.Event()
+
+    def highest_token(self, group):
+        return self.fences.get(group, 0)
+
+    def note_token(self, group, token):
+        self.fences[group] = token
+
+    def note_held(self, owner, resource):
+        self.held[owner] = resource
+
+    def note_freed(self, owner):
+        self.held.pop(owner, None)
 
     async def lease(self):
         """Wait for a lease that an attempt may start under."""

@@ -15,6 +15,7 @@ import itertools
 
 from shared_stores import Host, Locks, State, Weather
 
+from workmanager.groups.cluster import free_former
 from workmanager.groups.fencing import BLOCK
 from workmanager.groups.lease import ttl_for
 
@@ -160,4 +161,24 @@ async def test_every_turn_of_a_lease_has_a_token_of_its_own(autojump_clock):
         following = await host.lease()  # the block is used up, its lease is over
         assert following is not lease
         assert host.leases.next_token(following) == tokens[-1] + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_start_opens_the_locks_that_the_process_before_it_held(autojump_clock):
+    locks, state = Locks(Weather()), State(Weather())
+    async with trio.open_nursery() as nursery:
+        before = Host("a", locks, state, nursery, hold_s=100.0)
+        before.leases.give_back(await before.lease())
+        await trio.sleep(1)
+        assert before.held == {}  # what was given back is not remembered
+        await before.lease()
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        after = Host("a2", locks, state, nursery)
+        after.held = dict(before.held)
+        began = trio.current_time()
+        nursery.start_soon(free_former, after.leases._cluster, before.held)
+        await after.lease()
+        assert trio.current_time() - began < 2
+        assert len(after.held) == 1
         nursery.cancel_scope.cancel()
