@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workmanager.dispatch.handout import pump
-from workmanager.groups.cluster import Leases
+from workmanager.groups.leases import Leases
 from workmanager.groups.local import HostLock
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ Tokens grow with every turn. They are reserved in the store in blocks, ahead of 
 a restart never hands out a token again.
 
 Where the group reaches across hosts, a turn needs a lease beside its place in the queue, and its
-token is the lease's: see `cluster.Leases`.
+token is the lease's: see `leases.Leases`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from workmanager.dispatch.task import Task
     from workmanager.dispatch.worker import WorkerDispatch
     from workmanager.executors.executor import Executor
-    from workmanager.groups.cluster import Leases
     from workmanager.groups.lease import Lease
+    from workmanager.groups.leases import Leases
 
 TOKEN_BLOCK = 10_000  # tokens reserved by one write
 SHARE_S = 0.05  # a holder's share while others wait; `maxHold` caps it

@@ -7,7 +7,8 @@ import random
 import trio
 
 from workmanager.errors import SidecarError
-from workmanager.groups.cluster import Cluster, Leases, Shared
+from workmanager.groups.cluster import Cluster, Shared
+from workmanager.groups.leases import Leases
 from workmanager.sidecar.state import Entry
 
 
