@@ -98,7 +98,9 @@ class Sidecars:
 
     def __init__(self):
         self.is_on = False
-        self.options = ("--inbound-retries", "4", "--inbound-interval", "0.2")
+        # As docs/examples/dapr/redis/pubsub.yaml has it.
+        self.options = ("--processing-timeout", "10", "--redeliver-interval", "2")
+        self.options += ("--concurrency", "100", "--queue-depth", "200")
         self.options += ("--processing-timeout", "3", "--redeliver-interval", "0.5")
         self._stack = ExitStack()
         self._places = {}
