@@ -72,14 +72,15 @@ def test_swap_under_full_load_keeps_every_event(lab):
     sink = lab.sink("out", lean=True)
     inbox = {"maxCount": 100_000}
     worker = lab.worker("a", code(1), topic="in", output="out", inbox=inbox)
+    count = 6000 if lab.service.sidecar is None else 1500
     events = [
-        event({"n": n, "key": f"k{n % 7}"}, id=n, partitionkey=f"k{n % 7}") for n in range(6000)
+        event({"n": n, "key": f"k{n % 7}"}, id=n, partitionkey=f"k{n % 7}") for n in range(count)
     ]
-    for start in range(0, 6000, 1000):
-        lab.publish("in", events[start : start + 1000])
+    for start in range(0, count, 500):
+        lab.publish("in", events[start : start + 500])
     worker.put_code(code(2))
-    check = sink.take(6000)
-    assert sorted(record["n"] for record in check) == list(range(6000))
+    check = sink.take(count)
+    assert sorted(record["n"] for record in check) == list(range(count))
     assert worker.status()["tasksFailed"] == 0
 
 
