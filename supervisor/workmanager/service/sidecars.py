@@ -66,9 +66,9 @@ def _outbox(dapr: DaprBackend) -> Check:
 def _subscription(each: Subscription) -> Check:
     name = f"subscription/{each.topic}"
     if each.session is None or not each.is_open:
-        return check(name, "degraded", f"{each.state.value}: {each.why}", value=each.events)
+        return check(name, "degraded", f"{each.state.value}: {each.why}", value=each.answered)
     silent_s = trio.current_time() - each.session.last_at
-    return check(name, "ok", f"open, silent for {silent_s:.0f} s", value=each.events)
+    return check(name, "ok", f"open, silent for {silent_s:.0f} s", value=each.answered)
 
 
 def _of(dapr: DaprBackend | None, keeper: Keeper) -> list[Subscription]:

@@ -349,6 +349,7 @@ class Ingress:
             return
         for delivery in bunch:
             delivery.session.answer(delivery.answer_id)
+            delivery.session.subscription.answered += 1
         self.answered += len(bunch)
 
     def _leave(self, bunch: Sequence[Delivery], error: str) -> None:

@@ -166,6 +166,7 @@ class Subscription:
         blocked_by: Workers of the topic whose inbox is full; dispatch takes them out again.
         why: What it waits for, in words.
         events: Deliveries so far.
+        answered: Those that are durable and answered for.
         opened: Streams opened so far.
         fruitless: Times in a row that it was opened anew because nothing came, and nothing did.
         awaited_since: Since when something published here has not come back; 0 for nothing.
@@ -177,6 +178,7 @@ class Subscription:
         self.why = ""
         self.blocked_by: set[WorkerDispatch] = set()
         self.events = 0
+        self.answered = 0
         self.opened = 0
         self.fruitless = 0
         self.awaited_since = 0.0
