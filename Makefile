@@ -20,7 +20,7 @@ ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,AS
 ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC126,ASYNC127
 
 # What is tried a second time, beside a Dapr sidecar: the fake one, or the daprd that DAPRD names.
-BESIDE := delivery retries hot_swap groups
+BESIDE := delivery retries hot_swap groups recovery
 BESIDE := $(BESIDE:%=tests/system/test_%.py)
 
 .PHONY: help run test dotnet check lint format async types layers paths proto docs bench venv constraints clean
