@@ -116,7 +116,8 @@ def _be_executor(prepared: Any, departure_fd: int, attack: Any, targets: Any) ->
         _tell("told", str(told))
     except Escaped as error:
         _tell("escaped", str(error))
-    except (OSError, MemoryError, ValueError) as error:  # setrlimit refuses with ValueError
+    # setrlimit refuses with ValueError; CPython has SystemError where MemoryError found no room.
+    except (OSError, MemoryError, SystemError, ValueError) as error:
         _tell("contained", repr(error))
     except BaseException as error:  # noqa: BLE001
         _tell("broken", repr(error))
