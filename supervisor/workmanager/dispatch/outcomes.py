@@ -41,6 +41,7 @@ def take_outcomes(
     hand, recent = executor.hand, executor.recent
     if len(recent) > RECENT_KEPT:
         recent.clear()
+        executor.recent_contexts.clear()
     if worker.lock is not None and worker.lock.leases is not None:
         outcomes, freed = membership.take_late(core, worker, executor, outcomes)
     if core.tracer is not None:
@@ -53,6 +54,8 @@ def take_outcomes(
         worker.busy_us += duration_us
         durations[duration_us.bit_length()] += 1
         recent[no] = task.number
+        if "traceparent" in task.event.attributes:
+            executor.recent_contexts[task.number] = task.event.attributes["traceparent"]
         if has_turns:
             freed.append(task)
         if status == words.OK and not task.canceled:

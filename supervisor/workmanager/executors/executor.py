@@ -89,6 +89,7 @@ class Executor:
         self.overdue: set[int] = set()  # numbers of tasks asked to stop because of their time
         self.kill_at: dict[int, float] = {}  # by delivery: when one that was asked is killed
         self.recent: dict[int, int] = {}  # task numbers of deliveries answered lately
+        self.recent_contexts: dict[int, object] = {}  # their `traceparent`, by task number
         self.heartbeats: dict[int, float] = {}
         self.sent_at: dict[int, float] = {}  # by delivery, where several run at once
         self.last_pong_at = 0.0

@@ -102,8 +102,11 @@ class LogBook:
         number = int(task, 16)
         ids = self.tracer.ids_of(number) if self.tracer is not None else None
         if ids is None:
-            held = next((t for t in executor.hand.values() if t.number == number), None)
-            ids = trace_of(held.event.attributes.get("traceparent")) if held is not None else None
+            context = executor.recent_contexts.get(number)  # a line may come after its outcome
+            if context is None:
+                held = next((t for t in executor.hand.values() if t.number == number), None)
+                context = held.event.attributes.get("traceparent") if held is not None else None
+            ids = trace_of(context)
         return (f"{ids[0]:032x}", f"{ids[1]:016x}") if ids is not None else ("", "")
 
     def _of(self, worker: str | None) -> Iterable[LogLine]:

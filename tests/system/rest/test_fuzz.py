@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
-EXAMPLES = 12  # per call and mode: about 1,300 requests
+EXAMPLES = 6  # per call and mode: about 650 requests
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
