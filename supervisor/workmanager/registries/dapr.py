@@ -122,9 +122,12 @@ class DaprRegistry:
         await self._put_parts(key, layout.encode_definition(definition))
         try:
             before = await self._change(lambda index: _with(index, worker.uid, place, worker.stamp))
-        except (ConflictError, SidecarError):
-            if not await self._is_declared(worker.uid, place):  # the answer may have been lost
-                self._nursery.start_soon(self._drop, key)
+        except ConflictError:
+            self._nursery.start_soon(self._drop, key)
+            raise
+        except SidecarError:
+            # The answer may have been lost, and the change may yet come: the record has to stay.
+            if not await self._is_declared(worker.uid, place):
                 raise
             return stamp
         old = before.workers.get(worker.uid)
