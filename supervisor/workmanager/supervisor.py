@@ -342,7 +342,6 @@ class Supervisor:
         dispatch = keeper.dispatch
         self.core.broker.unsubscribe(dispatch)
         await keeper.delete(drain=drain)
-        dispatch.is_deleted = True
         membership.leave(self.core, dispatch)
         self.core.workers.pop(dispatch.no, None)
         for inbox in (dispatch.inbox, *dispatch.sides.values()):

@@ -137,7 +137,6 @@ class Ledger:
         self.on_refused: Callable[[Batch], None] = lambda _: None
         self.watch: Observer | None = None  # as in Core
         self.commits = 0
-        self.events_committed = 0
 
     # -- gathering ---------------------------------------------------------------------------
 
@@ -349,7 +348,6 @@ class Ledger:
 
     def _committed(self, batch: Batch) -> None:
         self.commits += 1
-        self.events_committed += len(batch.commit.events)
         healed, self.error = self.error is not None, None
         if batch.commit.is_intake:
             self.no_room = None

@@ -55,7 +55,6 @@ class WorkerDispatch:
         self.name = name
         self.version = ""
         self.is_open = False
-        self.is_deleted = False
         self.executors: list[Executor] = []
         self.suspects: deque[list[Task]] = deque()
         self.sides: dict[str, Inbox] = {}

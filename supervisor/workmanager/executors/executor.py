@@ -75,7 +75,6 @@ class Executor:
         self.window = CreditWindow()
         self.progress_at = 0.0
         self.tasks_total = 0
-        self.lines_dropped = 0
         self.exit: Exit | None = None
         self.refusal: Refusal | None = None
         self.layers: list[dict[str, Any]] = []

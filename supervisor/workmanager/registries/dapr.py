@@ -150,10 +150,6 @@ class DaprRegistry:
         for key in keys:
             self._nursery.start_soon(self._drop, key)
 
-    async def forget_code(self, uid: str, digest: str) -> None:
-        """Delete code that no version of the worker needs any more."""
-        self._nursery.start_soon(self._drop, layout.code_key(uid, digest))
-
     # -- reading -----------------------------------------------------------------------------
 
     async def definition(self, uid: str, place: Place, *, number: int) -> Definition | None:

@@ -17,7 +17,6 @@ from workmanager.service import views
 from workmanager.service.base import Calls
 from workmanager.service.paging import make_token, page_size_of, read_token
 from workmanager.store import queries, statements
-from workmanager.store.rows import RetryRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -240,11 +239,6 @@ class DeadLetterCalls(Calls):
     def _view(self, row: DeadLetterRow) -> DeadLetter:
         keeper = self._keeper_of_number(row.worker_no)
         return views.dead_letter(keeper.record.name if keeper else "", row)
-
-
-def _towards(task: Task, version: str) -> RetryRow:
-    """Remember across a restart which version a redriven task asked for."""
-    return RetryRow(task.number, task.worker_no, attempts=0, target_version=version)
 
 
 def _unknown(dead_letter: str) -> NotFoundError:
