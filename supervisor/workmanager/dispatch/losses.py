@@ -104,7 +104,7 @@ def halve(
     worker: WorkerDispatch, executor: Executor, outcomes: Sequence[Sequence[Any]]
 ) -> list[Task]:
     """Run the halves of a failed batch by themselves, at no cost; returns its tasks."""
-    tasks = [executor.hand.pop(no) for no, *_ in outcomes]
+    tasks = [executor.part_with(no) for no, *_ in outcomes]
     error = outcomes[0][4] or ["Error", ""]
     worker.counts["halved"] += 1
     worker.last_error = f"a batch of {len(tasks)}: {error[0]}: {error[1]}"[:500]

@@ -134,8 +134,7 @@ def take_late(
         if lease is None or _holds(core, lock, lease):
             good.append(outcome)
             continue
-        executor.recent[outcome[0]] = task.number
-        late.append(executor.hand.pop(outcome[0]))
+        late.append(executor.part_with(outcome[0]))
         worker.counts["lease_lost"] += 1
     if late and core.tracer is not None:
         core.tracer.lost(worker, executor, late, error=LEASE_LOST)

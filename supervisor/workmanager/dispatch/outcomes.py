@@ -38,9 +38,9 @@ def take_outcomes(
         maker = worker.maker = Maker(worker, executor.version)
     freed: list[Task] = []
     has_turns = worker.lock is not None or bool(worker.former_locks)
-    hand, recent = executor.hand, executor.recent
-    if len(recent) > RECENT_KEPT:
-        recent.clear()
+    hand = executor.hand
+    if len(executor.recent) > RECENT_KEPT:
+        executor.recent.clear()
         executor.recent_contexts.clear()
     if worker.lock is not None and worker.lock.leases is not None:
         outcomes, freed = membership.take_late(core, worker, executor, outcomes)
@@ -48,20 +48,18 @@ def take_outcomes(
         maker.contexts = core.tracer.settle(worker, executor, outcomes)
     if executor.mode == "batch" and losses.has_failed_whole(worker, executor, outcomes):
         freed, outcomes = freed + losses.halve(worker, executor, outcomes), []
-    durations = worker.durations
+    durations, busy_us = worker.durations, 0
     for no, status, duration_us, proposals, error in outcomes:
-        task = hand.pop(no)
-        worker.busy_us += duration_us
+        task = executor.part_with(no)
+        busy_us += duration_us
         durations[duration_us.bit_length()] += 1
-        recent[no] = task.number
-        if "traceparent" in task.event.attributes:
-            executor.recent_contexts[task.number] = task.event.attributes["traceparent"]
         if has_turns:
             freed.append(task)
         if status == words.OK and not task.canceled:
             _succeed(core, worker, executor, task, maker, proposals, duration_us, now, at)
         else:
             _fail(core, worker, executor, task, status, error, duration_us)
+    worker.busy_us += busy_us
     if outcomes:
         worker.last_duration_us = outcomes[-1][2]
     if executor.heartbeats:

@@ -170,6 +170,17 @@ class Executor:
         except (ChannelError, FrameError) as error:
             self.protocol_error(str(error))
 
+    def part_with(self, no: int) -> Task:
+        """Take delivery *no*, which it has answered, off its hand.
+
+        Lines that come after the outcome still find their task and its trace.
+        """
+        task = self.hand.pop(no)
+        self.recent[no] = task.number
+        if "traceparent" in task.event.attributes:
+            self.recent_contexts[task.number] = task.event.attributes["traceparent"]
+        return task
+
     def answer(self, frame: list[object]) -> None:
         """Send the answer to a request of `context.http`; nothing if it has gone."""
         if self.exit is None:
