@@ -9,6 +9,9 @@ PORT ?= 5001
 JOBS ?= $(shell expr $$(nproc) + 1)
 ARGS ?=
 
+# Many an image sets this; every start of the service would compile all its sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PINS := --constraint constraints.txt

@@ -7,6 +7,7 @@ SIGHUP: the settings are read again, see `ops.reload`
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import socket
@@ -138,6 +139,8 @@ async def _serve(
         )
         urls += await _open_grpc(nursery, settings, reloader, doors_closed)
         urls += await _open_conductor(nursery, settings, service, doors_closed)
+        gc.freeze()  # no collection looks through modules, schemas and recovered tasks again
+        gc.enable()
         log.info("serving", urls=urls, dev=settings.dev, state=str(settings.state))
         around.notifier.tell(READY=1)
         task_status.started(urls)

@@ -186,8 +186,13 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 def inodes_of(process):
     """Every socket that a process has open, by its inode."""
-    links = [str(entry.readlink()) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
-    return {int(link[8:-1]) for link in links if link.startswith("socket:")}
+    inodes = set()
+    for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            link = str(entry.readlink())
+            if link.startswith("socket:"):
+                inodes.add(int(link[8:-1]))
+    return inodes
 
 
 def ask_early(listening):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def _exit_code(error: WorkManagerError) -> ExitCode:
 
 
 def _run(config: Path | None, overrides: dict[str, str | bool | None]) -> None:
+    gc.disable()  # what is made from here on stays; the daemon enables it once it serves
     from workmanager.config import load_settings
     from workmanager.daemon import run
 
