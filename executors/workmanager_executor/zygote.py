@@ -4,21 +4,21 @@ It is started first, with an empty environment, so nothing of the supervisor's s
 can reach an executor; what handlers usually import is loaded and frozen once, so forks share it.
 
     zygote --fork--> intermediate --fork--> executor
-                     writes the reply,       adopted by the supervisor (its subreaper)
+                     takes a request,        adopted by the supervisor (its subreaper)
+                     writes the reply,
                      exits
+
+One intermediate is forked ahead and waits for the next request, so that nobody waits for its fork.
+It takes the request from the supervisor's socket itself: requests may hold secrets of a worker, and
+whatever the zygote has in memory is inherited by all later executors.
 
 The reply is sent on when the intermediate has been reaped: only then is the executor the
 supervisor's own child, and a reply means that it can be waited for. Only a child that is exiting is
 waited for.
-
-A request may hold secrets of its worker, and whatever the zygote has in memory is inherited by all
-later executors. So the zygote does not look into a request: the intermediate reads it from a buffer
-that the zygote wipes right after the fork.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import importlib
@@ -30,11 +30,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from workmanager_executor import linux
 from workmanager_executor.caging import keep_ready
-from workmanager_executor.intermediate import MAX_TOLD_BYTES, run_intermediate
+from workmanager_executor.intermediate import MAX_TOLD_BYTES, TAKEN, receive, run_intermediate
 from workmanager_executor.logs import capture_output
 from workmanager_executor.packing import pack, unpack
 from workmanager_executor.rehearsal import rehearse
-from workmanager_executor.spawning import MAX_DESCRIPTORS
 
 if TYPE_CHECKING:
     from typing import Dict, Tuple
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     Told = Tuple[bytes, Dict[str, object]]  # by our own intermediate
 
 SUPERVISOR_FD = 3
-MAX_REQUEST_BYTES = 256 * 1024  # the kernel's socket buffer is about as large
 PRELOADED = (
     *("asyncio", "collections.abc", "concurrent.futures", "contextlib", "dataclasses"),
     *("datetime", "decimal", "enum", "faulthandler", "functools", "hashlib", "inspect"),
@@ -52,8 +50,7 @@ PRELOADED = (
     *("re", "threading", "time", "traceback", "typing", "uuid"),
 )
 
-_ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-_CUT_SHORT = socket.MSG_TRUNC | socket.MSG_CTRUNC
+_NOBODY = -1
 
 
 def main(fork_hooks: ForkHooks) -> NoReturn:
@@ -85,39 +82,27 @@ class Zygote:
     def __init__(self, sock: socket.socket, fork_hooks: ForkHooks) -> None:
         self._sock = sock
         self._fork_hooks = fork_hooks
-        self._request = bytearray(MAX_REQUEST_BYTES)
-        self._pending: dict[int, int] = {}  # pipe -> intermediate
+        self._waiting = _NOBODY  # pipe of the intermediate that waits for a request
+        self._pids: dict[int, int] = {}  # of the intermediates, by their pipes
         self._poll = select.poll()
 
     def serve(self) -> None:
-        """Answer requests until the supervisor has gone."""
-        self._poll.register(self._sock, select.POLLIN)
+        """See to it that requests are taken, until the supervisor has gone."""
+        self._poll.register(self._sock, 0)
+        self._fork_ahead()
         while True:
-            for fd, _ in self._poll.poll():
-                if fd in self._pending:
+            for fd, event in self._poll.poll():
+                if fd == self._waiting:
+                    self._note_taken(fd)
+                elif fd in self._pids:
                     self._finish(fd)
-                elif not self._serve_one():
+                elif event & select.POLLHUP:
                     return
+                elif self._waiting == _NOBODY:
+                    self._fork_for_request()
 
-    def _serve_one(self) -> bool:
-        """Take one request; False when the supervisor has gone."""
-        size, ancillary, flags, _ = self._sock.recvmsg_into(
-            [self._request], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
-        )
-        descriptors = _descriptors_in(ancillary)
-        if size == 0 and not descriptors:
-            return not _has_peer_gone(self._sock)
-        try:
-            self._fork(size, descriptors, is_cut_short=bool(flags & _CUT_SHORT))
-        except OSError as error:
-            self._reply(pack({"id": None, "error": f"cannot fork: {error.strerror}"}))
-        finally:
-            self._request[:size] = bytes(size)
-            for descriptor in descriptors:
-                os.close(descriptor)
-        return True
-
-    def _fork(self, size: int, descriptors: list[int], *, is_cut_short: bool) -> None:
+    def _fork(self) -> None:
+        own_pid = os.getpid()
         read_end, write_end = os.pipe()
         try:
             pid = os.fork()
@@ -126,37 +111,59 @@ class Zygote:
             os.close(write_end)
             raise
         if pid == 0:
-            request = None if is_cut_short else bytes(self._request[:size])
-            run_intermediate(request, descriptors, write_end, self._fork_hooks)
+            run_intermediate(self._sock, write_end, own_pid, self._fork_hooks)
         os.close(write_end)
-        self._pending[read_end] = pid
-        self._poll.register(read_end, 0)  # wakes at the hang-up only
+        self._pids[read_end] = pid
+        self._waiting = read_end
+        self._poll.register(read_end, select.POLLIN)
+        self._poll.modify(self._sock, 0)  # requests are the intermediate's business
+
+    def _fork_ahead(self) -> None:
+        try:
+            self._fork()
+        except OSError:  # whoever asks next is told, if it is still so
+            self._poll.modify(self._sock, select.POLLIN)
+
+    def _fork_for_request(self) -> None:
+        try:
+            self._fork()
+        except OSError as error:
+            _, descriptors = receive(self._sock, 0)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._reply(pack({"id": None, "error": f"cannot fork: {error.strerror}"}))
+
+    def _note_taken(self, read_end: int) -> None:
+        """Watch for the next request; what has taken this one wakes us when it has hung up."""
+        self._waiting = _NOBODY
+        self._poll.modify(self._sock, select.POLLIN)
+        if os.read(read_end, len(TAKEN)):
+            self._poll.modify(read_end, 0)
+        else:  # it was killed while it waited: nobody's request
+            self._reap(read_end)
 
     def _finish(self, read_end: int) -> None:
         """Reap an intermediate that is exiting, its pipe has closed, and pass on what it said."""
-        self._poll.unregister(read_end)
         told = os.read(read_end, MAX_TOLD_BYTES)
-        os.close(read_end)
-        os.waitpid(self._pending.pop(read_end), 0)
-        if not told:
+        self._reap(read_end)
+        if told:
+            reply, profile = cast("Told", unpack(told))
+            self._reply(reply)
+            if profile:
+                keep_ready(profile)
+        else:
             self._reply(pack({"id": None, "error": "an intermediate process died"}))
-            return
-        reply, profile = cast("Told", unpack(told))
-        self._reply(reply)
-        if profile:
-            keep_ready(profile)
+        if self._waiting == _NOBODY:
+            self._fork_ahead()
+
+    def _reap(self, read_end: int) -> None:
+        self._poll.unregister(read_end)
+        os.close(read_end)
+        os.waitpid(self._pids.pop(read_end), 0)
 
     def _reply(self, reply: bytes) -> None:
-        with contextlib.suppress(OSError):  # the supervisor has gone; the next read says so
+        with contextlib.suppress(OSError):  # the supervisor has gone; the next poll says so
             self._sock.send(reply)
-
-
-def _descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    return list(descriptors)
 
 
 def _take_own_session() -> None:
@@ -168,13 +175,6 @@ def _take_own_session() -> None:
     with contextlib.suppress(PermissionError):  # it leads a session already
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _has_peer_gone(sock: socket.socket) -> bool:
-    """Tell an empty message from the end of the stream; SEQPACKET reads both as no bytes."""
-    poll = select.poll()
-    poll.register(sock, 0)
-    return bool(poll.poll(0))
 
 
 def _keep_standard_descriptors_open() -> None:

@@ -7,11 +7,12 @@ import os
 import resource
 import signal
 import socket
+import time
 from pathlib import Path
 
 import msgpack
 import pytest
-from harness import Executor, Peer, ZygoteProcess, wait_exit
+from harness import DEADLINE_S, Executor, Peer, ZygoteProcess, wait_exit
 
 from workmanager_executor.exits import EXIT_PROTOCOL, EXIT_SETUP
 
@@ -38,6 +39,24 @@ def facts_of(executor: Executor) -> dict:
 
 def open_descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def children(zygote: ZygoteProcess, count: int) -> list[int]:
+    """Return the pids of the zygote's children, once there are so many."""
+    path = Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children")
+    ends_at = time.monotonic() + DEADLINE_S
+    while len(pids := path.read_text().split()) != count:
+        assert time.monotonic() < ends_at, f"children of the zygote: {pids}"
+        time.sleep(0.005)
+    return [int(pid) for pid in pids]
+
+
+def kill_waiting(zygote: ZygoteProcess) -> int:
+    """Kill the intermediate that waits for the next request; returns its pid."""
+    (waiting,) = children(zygote, 1)
+    os.kill(waiting, signal.SIGKILL)
+    children(zygote, 0)
+    return waiting
 
 
 def test_executor_is_set_up_as_asked(zygote, tmp_path):
@@ -177,16 +196,34 @@ def test_many_requests_at_once_are_all_answered():
 
 def test_zygote_keeps_no_descriptors_and_no_zombies():
     with ZygoteProcess.start() as zygote:
-        with zygote.spawn() as executor:
-            executor.events.expect("hello")
+        children(zygote, 1)
         before = open_descriptors(zygote.pid)
         for _ in range(5):
             with zygote.spawn() as executor:
                 executor.events.expect("hello")
         zygote.post(b"garbage", [0, 1, 2])
         zygote.reply(None)
+        children(zygote, 1)
         assert open_descriptors(zygote.pid) == before
-        assert Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children").read_text() == ""
+
+
+def test_an_intermediate_that_is_killed_while_it_waits_is_replaced(zygote):
+    killed = kill_waiting(zygote)
+    with zygote.spawn() as executor:
+        executor.events.expect("hello")
+    assert children(zygote, 1) != [killed]
+
+
+def test_request_is_refused_while_nothing_can_be_forked():
+    with ZygoteProcess.start() as zygote:
+        kill_waiting(zygote)
+        soft, hard = resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, (1, hard))
+        zygote.post(zygote.request(), [])
+        assert "cannot fork: Too many open files" in zygote.reply(None)["error"]
+        resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        with zygote.spawn() as executor:
+            executor.events.expect("hello")
 
 
 @pytest.mark.parametrize(
@@ -302,6 +339,7 @@ def test_executors_outlive_their_zygote():
         os.kill(zygote.pid, signal.SIGKILL)
         assert wait_exit(zygote.pid) == -signal.SIGKILL
         assert executor.run_one()[1] == 0
+        assert zygote.sock.recv(1) == b""  # what waited for the next request has gone, too
     zygote.sock.close()
 
 
