@@ -1,6 +1,6 @@
 """The sandbox's three steps, in the three processes of a birth.
 
-zygote: keep_ready()      intermediate: separate()      executor: settle()
+zygote: keep_ready(), map_ids_of()    intermediate: separate()    executor: settle()
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from workmanager_executor import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Dict
+    from typing import Callable, Dict, Tuple
 
     from workmanager_executor.spawning import SpawnRequest
 
     Profile = Dict[str, object]
+    MapIds = Callable[[Tuple[int, int]], bool]
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,20 @@ def keep_ready(profile: Mapping[str, object]) -> None:
         return
 
 
-def separate(profile: Profile, cgroup_fds: Sequence[int]) -> Cage | None:
+def map_ids_of(pid: int, identity: tuple[int, int]) -> bool:
+    """Map the ids of the user namespace that *pid* has made; False if the kernel refuses."""
+    try:
+        sandbox.map_two_ids(pid, identity)
+    except OSError:
+        return False
+    return True
+
+
+def separate(profile: Profile, cgroup_fds: Sequence[int], map_ids: MapIds) -> Cage | None:
     """Join the cgroups and leave the host's namespaces; None if there is to be no sandbox.
+
+    Args:
+        map_ids: Has the zygote map a new user namespace's ids; False if it could not.
 
     Raises:
         CageError: The profile makes no sense, or the kernel refuses.
@@ -64,7 +77,7 @@ def separate(profile: Profile, cgroup_fds: Sequence[int]) -> Cage | None:
     try:
         if profile:
             prepared = sandbox.prepare(profile)
-            return Cage(prepared, sandbox.separate(prepared, cgroup_fds))
+            return Cage(prepared, sandbox.separate(prepared, cgroup_fds, map_ids))
         for descriptor in cgroup_fds:
             os.write(descriptor, b"0")
     except (OSError, sandbox.SandboxError) as error:

@@ -24,34 +24,36 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import List, Optional, Tuple
 
+    from workmanager_executor.caging import Cage, Profile
     from workmanager_executor.process import ForkHooks
-    from workmanager_executor.spawning import SpawnRequest
 
-MAX_TOLD_BYTES = 60 * 1024  # below what a pipe holds, pipe(7): nobody reads before we have gone
 MAX_REQUEST_BYTES = 256 * 1024  # the kernel's socket buffer is about as large
-TAKEN = b"t"
+MAX_TOLD_BYTES = 60 * 1024
+YES = b"y"
+TAKEN, MAP_IDS, DONE = "taken", "map_ids", "done"
 
 _ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 _CUT_SHORT = socket.MSG_TRUNC | socket.MSG_CTRUNC
 
 
 def run_intermediate(
-    sock: socket.socket, tell_fd: int, zygote_pid: int, fork_hooks: ForkHooks
+    sock: socket.socket, zygote: socket.socket, zygote_pid: int, fork_hooks: ForkHooks
 ) -> NoReturn:
     """Wait for a request, fork its executor and exit, so that it is adopted.
 
-    What it tells the zygote is `TAKEN`, then [reply to the supervisor, sandbox profile]: the
-    profile is no secret, and the zygote prepares it for the next executor that has the same.
+    What it tells the zygote, a message each: [TAKEN], [MAP_IDS, uid, gid] if its new user namespace
+    needs that, which is answered, and [DONE, reply to the supervisor, sandbox profile]. The profile
+    is no secret, and the zygote prepares it for the next executor that has the same.
 
     Args:
         sock: The supervisor's requests.
-        tell_fd: Pipe to the zygote.
+        zygote: SEQPACKET socket to the zygote.
     """
     linux.die_with_parent()
     if os.getppid() != zygote_pid:
         os._exit(0)
     message, descriptors = _take(sock)
-    os.write(tell_fd, TAKEN)
+    zygote.send(pack([TAKEN]))
     reply: dict[str, object] = {"id": None}
     profile: dict[str, object] = {}
     try:
@@ -60,13 +62,27 @@ def run_intermediate(
         request = parse_request(message, len(descriptors))
         reply["id"] = request.id
         profile = profile_of(request)
-        reply["pid"] = _fork_executor(request, profile, descriptors, fork_hooks)
+        cage, failure = _separate(profile, descriptors[CHANNELS:], zygote)
+        own_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            become_executor(
+                Birth(
+                    request=request,
+                    descriptors=descriptors[:CHANNELS],
+                    forked_by=own_pid,
+                    fork_hooks=fork_hooks,
+                    cage=cage,
+                    failure=failure,
+                )
+            )
+        reply["pid"] = pid
     except RequestError as error:
         reply = {"id": error.request_id, "error": str(error)[:MAX_ERROR_CHARS]}
     except BaseException as error:  # noqa: BLE001 - nothing may get back into the zygote's loop
         reply["error"] = f"cannot fork: {error}"[:MAX_ERROR_CHARS]
-    told = pack([pack(reply), profile])
-    os.write(tell_fd, told if len(told) <= MAX_TOLD_BYTES else pack([pack(reply), {}]))
+    done = pack([DONE, pack(reply), profile])
+    zygote.send(done if len(done) <= MAX_TOLD_BYTES else pack([DONE, pack(reply), {}]))
     os._exit(0)
 
 
@@ -97,29 +113,16 @@ def _has_peer_gone(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _fork_executor(
-    request: SpawnRequest,
-    profile: dict[str, object],
-    descriptors: Sequence[int],
-    fork_hooks: ForkHooks,
-) -> int:
-    """Return the executor's pid; a sandbox that fails is the executor's to tell, on its stderr."""
-    cage, failure = None, ""
+def _separate(
+    profile: Profile, cgroup_fds: Sequence[int], zygote: socket.socket
+) -> Tuple[Optional[Cage], str]:
+    """Return the cage, or why there is none: a failure is the executor's to tell, on its stderr."""
+
+    def map_ids(identity: Tuple[int, int]) -> bool:
+        zygote.send(pack([MAP_IDS, *identity]))
+        return zygote.recv(len(YES)) == YES
+
     try:
-        cage = separate(profile, descriptors[CHANNELS:])
+        return separate(profile, cgroup_fds, map_ids), ""
     except CageError as error:
-        failure = str(error)
-    own_pid = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        become_executor(
-            Birth(
-                request=request,
-                descriptors=descriptors[:CHANNELS],
-                forked_by=own_pid,
-                fork_hooks=fork_hooks,
-                cage=cage,
-                failure=failure,
-            )
-        )
-    return pid
+        return None, str(error)

@@ -26,21 +26,28 @@ import os
 import select
 import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 
 from workmanager_executor import linux
-from workmanager_executor.caging import keep_ready
-from workmanager_executor.intermediate import MAX_TOLD_BYTES, TAKEN, receive, run_intermediate
+from workmanager_executor.caging import keep_ready, map_ids_of
+from workmanager_executor.intermediate import (
+    MAP_IDS,
+    MAX_TOLD_BYTES,
+    TAKEN,
+    YES,
+    receive,
+    run_intermediate,
+)
 from workmanager_executor.logs import capture_output
 from workmanager_executor.packing import pack, unpack
 from workmanager_executor.rehearsal import rehearse
 
 if TYPE_CHECKING:
-    from typing import Dict, Tuple
+    from typing import Dict, List, Tuple
 
     from workmanager_executor.process import ForkHooks
 
-    Told = Tuple[bytes, Dict[str, object]]  # by our own intermediate
+    Told = List[object]  # by our own intermediate
 
 SUPERVISOR_FD = 3
 PRELOADED = (
@@ -49,8 +56,6 @@ PRELOADED = (
     *("itertools", "json", "linecache", "logging", "math", "os.path", "pathlib", "random"),
     *("re", "threading", "time", "traceback", "typing", "uuid"),
 )
-
-_NOBODY = -1
 
 
 def main(fork_hooks: ForkHooks) -> NoReturn:
@@ -76,14 +81,21 @@ def main(fork_hooks: ForkHooks) -> NoReturn:
     os._exit(0)
 
 
+class Intermediate(NamedTuple):
+    """A child that waits for a request, or forks the executor of one."""
+
+    pid: int
+    ear: socket.socket
+
+
 class Zygote:
     """Serves one supervisor on a SEQPACKET socket."""
 
     def __init__(self, sock: socket.socket, fork_hooks: ForkHooks) -> None:
         self._sock = sock
         self._fork_hooks = fork_hooks
-        self._waiting = _NOBODY  # pipe of the intermediate that waits for a request
-        self._pids: dict[int, int] = {}  # of the intermediates, by their pipes
+        self._children: dict[int, Intermediate] = {}  # by descriptor
+        self._waiting: Intermediate | None = None  # for the next request
         self._poll = select.poll()
 
     def serve(self) -> None:
@@ -92,30 +104,26 @@ class Zygote:
         self._fork_ahead()
         while True:
             for fd, event in self._poll.poll():
-                if fd == self._waiting:
-                    self._note_taken(fd)
-                elif fd in self._pids:
-                    self._finish(fd)
+                if fd in self._children:
+                    self._hear(self._children[fd])
                 elif event & select.POLLHUP:
                     return
-                elif self._waiting == _NOBODY:
+                elif self._waiting is None:
                     self._fork_for_request()
 
     def _fork(self) -> None:
         own_pid = os.getpid()
-        read_end, write_end = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(read_end)
-            os.close(write_end)
-            raise
-        if pid == 0:
-            run_intermediate(self._sock, write_end, own_pid, self._fork_hooks)
-        os.close(write_end)
-        self._pids[read_end] = pid
-        self._waiting = read_end
-        self._poll.register(read_end, select.POLLIN)
+        ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with mouth:
+            try:
+                pid = os.fork()
+            except OSError:
+                ear.close()
+                raise
+            if pid == 0:
+                run_intermediate(self._sock, mouth, own_pid, self._fork_hooks)
+        self._waiting = self._children[ear.fileno()] = Intermediate(pid, ear)
+        self._poll.register(ear, select.POLLIN)
         self._poll.modify(self._sock, 0)  # requests are the intermediate's business
 
     def _fork_ahead(self) -> None:
@@ -133,33 +141,43 @@ class Zygote:
                 os.close(descriptor)
             self._reply(pack({"id": None, "error": f"cannot fork: {error.strerror}"}))
 
-    def _note_taken(self, read_end: int) -> None:
-        """Watch for the next request; what has taken this one wakes us when it has hung up."""
-        self._waiting = _NOBODY
-        self._poll.modify(self._sock, select.POLLIN)
-        if os.read(read_end, len(TAKEN)):
-            self._poll.modify(read_end, 0)
-        else:  # it was killed while it waited: nobody's request
-            self._reap(read_end)
-
-    def _finish(self, read_end: int) -> None:
-        """Reap an intermediate that is exiting, its pipe has closed, and pass on what it said."""
-        told = os.read(read_end, MAX_TOLD_BYTES)
-        self._reap(read_end)
-        if told:
-            reply, profile = cast("Told", unpack(told))
+    def _hear(self, child: Intermediate) -> None:
+        told = child.ear.recv(MAX_TOLD_BYTES)
+        if not told:
+            self._lose(child)
+            return
+        kind, *body = cast("Told", unpack(told))
+        if kind == TAKEN:
+            self._waiting = None
+            self._poll.modify(self._sock, select.POLLIN)
+        elif kind == MAP_IDS:
+            uid, gid = cast("Tuple[int, int]", body)
+            with contextlib.suppress(OSError):  # it was killed; the next poll says so
+                child.ear.send(YES if map_ids_of(child.pid, (uid, gid)) else b"n")
+        else:
+            reply, profile = cast("Tuple[bytes, Dict[str, object]]", body)
+            self._reap(child)
             self._reply(reply)
             if profile:
                 keep_ready(profile)
+            if self._waiting is None:
+                self._fork_ahead()
+
+    def _lose(self, child: Intermediate) -> None:
+        """Bury one that was killed; while it waited, it had nobody's request."""
+        self._reap(child)
+        if child is self._waiting:
+            self._waiting = None
+            self._poll.modify(self._sock, select.POLLIN)
         else:
             self._reply(pack({"id": None, "error": "an intermediate process died"}))
-        if self._waiting == _NOBODY:
-            self._fork_ahead()
 
-    def _reap(self, read_end: int) -> None:
-        self._poll.unregister(read_end)
-        os.close(read_end)
-        os.waitpid(self._pids.pop(read_end), 0)
+    def _reap(self, child: Intermediate) -> None:
+        """Wait for one that is exiting."""
+        self._poll.unregister(child.ear)
+        del self._children[child.ear.fileno()]
+        child.ear.close()
+        os.waitpid(child.pid, 0)
 
     def _reply(self, reply: bytes) -> None:
         with contextlib.suppress(OSError):  # the supervisor has gone; the next poll says so

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .chain import seal, separate, settle
 from .errors import SandboxError
+from .namespaces import map_two_ids
 from .prepared import Prepared, prepare
 from .profile import LEVELS
 from .records import LAYERS, Record
@@ -25,6 +26,7 @@ __all__ = [
     "Record",
     "SandboxError",
     "end_on_signals",
+    "map_two_ids",
     "prepare",
     "seal",
     "separate",

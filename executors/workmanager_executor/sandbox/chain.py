@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 import struct
-from typing import TYPE_CHECKING, List, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from . import namespaces, outlook, seccomp, syscalls
 from .errors import SandboxError
@@ -30,12 +30,17 @@ SETUP_FAILED = 71  # exit code, as in the contract with the supervisor
 _SIGKILL = 9  # the enums of `signal` would cost each executor some hundred KiB
 
 
-def separate(prepared: Prepared, cgroup_fds: Sequence[int] = ()) -> int:
+def separate(
+    prepared: Prepared,
+    cgroup_fds: Sequence[int] = (),
+    map_ids: Optional[namespaces.MapIds] = None,
+) -> int:
     """Leave the host's namespaces; the next child of this process becomes the executor.
 
     Args:
         cgroup_fds: Open cgroup.procs files of the executor's cgroups; this process joins them, so
             its child is born in them, and the files are closed.
+        map_ids: As in `namespaces.leave`.
 
     Returns:
         A descriptor for `settle`, which has to survive the fork.
@@ -50,7 +55,7 @@ def separate(prepared: Prepared, cgroup_fds: Sequence[int] = ()) -> int:
     departure_fd = os.pidfd_open(os.getpid())
     if prepared.profile.has_namespaces:
         try:
-            namespaces.leave(prepared.profile, prepared.identity)
+            namespaces.leave(prepared.profile, prepared.identity, map_ids)
         except OSError as error:
             raise SandboxError("namespaces", str(error)) from error
     return departure_fd

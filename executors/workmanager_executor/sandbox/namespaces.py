@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from . import syscalls
 from .profile import NOBODY
@@ -28,8 +28,10 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 # One pot per uid on the whole host, unless the user namespace sets a lower one of its own.
 _USER_CAPS = (("max_user_namespaces", b"0"), ("max_inotify_instances", b"16"))
 _LAYER = "namespaces"
+_IDS = struct.Struct("=II")
 
 Identity = Optional[Tuple[int, int]]  # uid and gid to become; None: stay who you are
+MapIds = Callable[[Tuple[int, int]], bool]  # asks an outsider for `map_two_ids`; False: refused
 
 
 def identity_of(profile: Profile) -> Identity:
@@ -41,8 +43,11 @@ def identity_of(profile: Profile) -> Identity:
     return (NOBODY, NOBODY) if profile.level == "full" else None
 
 
-def leave(profile: Profile, identity: Identity) -> None:
+def leave(profile: Profile, identity: Identity, map_ids: Optional[MapIds] = None) -> None:
     """Leave the host's namespaces; the next child is pid 1 of its own pid namespace.
+
+    Args:
+        map_ids: Asks a process that stays outside; None forks one for that.
 
     Raises:
         OSError: The kernel refuses.
@@ -53,7 +58,26 @@ def leave(profile: Profile, identity: Identity) -> None:
     elif identity is None:
         syscalls.unshare(flags | syscalls.CLONE_NEWUSER)
     else:
-        _leave_with_two_ids(flags | syscalls.CLONE_NEWUSER, identity)
+        map_ids = map_ids or _fork_outsider(os.getpid())
+        syscalls.unshare(flags | syscalls.CLONE_NEWUSER)
+        if not map_ids(identity):
+            raise PermissionError(1, "the id maps were refused", f"uid_map of {identity[0]}")
+
+
+def map_two_ids(pid: int, identity: Tuple[int, int]) -> None:
+    """Map 0 and *identity* to themselves in the user namespace that *pid* has just made.
+
+    Only a process outside of it may map more than its maker's own id.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    for name, own in (("uid_map", identity[0]), ("gid_map", identity[1])):
+        target = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(target, b"0 0 1\n%d %d 1" % (own, own))
+        finally:
+            os.close(target)
 
 
 def steps(profile: Profile, identity: Identity) -> List[Step]:
@@ -81,35 +105,25 @@ def _map_steps(uid: int, gid: int) -> List[Step]:
     ]
 
 
-def _leave_with_two_ids(flags: int, identity: Tuple[int, int]) -> None:
-    """Only a process outside the new namespace may map more than the caller's own id."""
-    pid = os.getpid()
-    wait_end, go_end = os.pipe()
-    helper = os.fork()
-    if helper == 0:
-        os._exit(_map_for(pid, wait_end, go_end, identity))
-    try:
-        syscalls.unshare(flags)
-        os.write(go_end, b"g")
-    finally:
-        os.close(go_end)
-        os.close(wait_end)
-        status = os.waitpid(helper, 0)[1]
-    if status != 0:
-        raise PermissionError(1, "the id maps were refused", f"uid_map of {identity[0]}")
+def _fork_outsider(pid: int) -> MapIds:
+    ours, theirs = socket.socketpair()
+    outsider = os.fork()
+    if outsider == 0:
+        ours.close()
+        asked = theirs.recv(_IDS.size)  # empty if the other one has ended
+        try:
+            map_two_ids(pid, _IDS.unpack(asked))
+        except (OSError, struct.error):
+            os._exit(1)
+        os._exit(0)
+    theirs.close()
 
+    def map_ids(identity: Tuple[int, int]) -> bool:
+        with ours:
+            ours.send(_IDS.pack(*identity))
+            return os.waitpid(outsider, 0)[1] == 0
 
-def _map_for(pid: int, wait_end: int, go_end: int, identity: Tuple[int, int]) -> int:
-    os.close(go_end)
-    if os.read(wait_end, 1) != b"g":
-        return 1
-    try:
-        for name, own in (("uid_map", identity[0]), ("gid_map", identity[1])):
-            target = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(target, b"0 0 1\n%d %d 1" % (own, own))
-    except OSError:
-        return 1
-    return 0
+    return map_ids
 
 
 def _raise_loopback() -> None:
