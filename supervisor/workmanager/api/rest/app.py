@@ -92,7 +92,8 @@ def create_app(
     app.router.routes.append(PlainRoute(PUBLISH, endpoint, methods=["POST"]))
     app.router.routes.append(WebSocketRoute(watch.PATH, watch.watch_socket))
     for router in _ROUTERS:
-        app.include_router(router)
+        # `include_router` would build every route a second time, at the first request.
+        app.router.routes.extend(router.routes)
     app.state.methods = _methods_of(app.router.routes)
     app.add_middleware(AuthMiddleware, auth=auth)
     app.add_middleware(Border)  # the last added is the outermost
@@ -130,9 +131,8 @@ async def _refuse(request: Request, exc: Exception) -> Response:
     return response
 
 
-def _methods_of(own: Sequence[BaseRoute]) -> list[_PathMethods]:
+def _methods_of(routes: Sequence[BaseRoute]) -> list[_PathMethods]:
     """List the methods of every path: Starlette's own 405 names those of one route only."""
-    routes = [*own, *(route for router in _ROUTERS for route in router.routes)]
     return [
         (route.path_regex, frozenset(route.methods or ()))
         for route in routes

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TICK_S = 1.0  # between two looks at the subscriptions
 HOLD_S = 5.0  # for which deliveries wait for a store that refuses them
 RETRY_S = 0.5  # between two tries meanwhile
+GATHER_S = 0.1  # for which deliveries gather at most while a commit is written
 BUNCH = 5000  # deliveries of one commit
 CLOSE_S = 0.8  # for all streams to drain and end
 
@@ -244,7 +245,10 @@ class Ingress:
             self._is_told = False  # before the look: what comes from now on wakes again
             bunch = self._sort()
             while bunch:
-                await self._take_in(bunch)
+                tickets = await self._take_in(bunch)
+                with trio.move_on_after(GATHER_S):  # the next commit would wait for this one
+                    for ticket in tickets:
+                        await ticket.settled()
                 bunch = self._sort()
 
     def _sort(self) -> list[Delivery]:
@@ -287,8 +291,8 @@ class Ingress:
             self._told.add((topic, finding))
             log.warning("event_altered", topic=topic, finding=finding.value, source=event.source)
 
-    async def _take_in(self, bunch: Sequence[Delivery], *, until: float = 0.0) -> None:
-        """Accept a bunch; the commit is waited for aside, so that the next one may gather.
+    async def _take_in(self, bunch: Sequence[Delivery], *, until: float = 0.0) -> Sequence[Ticket]:
+        """Accept a bunch, to be answered aside once it is durable; returns what that waits for.
 
         *until*: when to give up on a store that refuses it; 0 at its first try.
         """
@@ -299,7 +303,7 @@ class Ingress:
                 claimed = await self._claim(bunch)
             except SidecarError as error:
                 self._leave(bunch, str(error))
-                return
+                return ()
         deadline = until or trio.current_time() + HOLD_S
         while True:
             try:
@@ -308,13 +312,14 @@ class Ingress:
             except StoreError as error:
                 if trio.current_time() > deadline:
                     self._leave(bunch, str(error))
-                    return
+                    return ()
                 await trio.sleep(RETRY_S)
         for topic in {delivery.topic for delivery in bunch}:
             self._stop_if_full(topic)
         self._nursery.start_soon(self._answer, bunch, tickets, deadline)
         if claimed is not None and self.claims is not None:
             self._nursery.start_soon(self._confirm, self.claims, claimed, tickets)
+        return tickets
 
     async def _confirm(self, claims: Claimer, claimed: Claimed, tickets: Sequence[Ticket]) -> None:
         """Tell the other hosts that what this one has claimed is durable, once it is."""
