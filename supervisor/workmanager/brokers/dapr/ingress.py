@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 TICK_S = 1.0  # between two looks at the subscriptions
 HOLD_S = 5.0  # for which deliveries wait for a store that refuses them
 RETRY_S = 0.5  # between two tries meanwhile
-GATHER_S = 0.1  # for which deliveries gather at most while a commit is written
+COMMIT_S = 0.1  # for which a commit holds up the next bunch at most
+BUSY = 4  # deliveries in a bunch
+GATHER_STEP_S = 0.001
+GATHER_STEPS = 5
 BUNCH = 5000  # deliveries of one commit
 CLOSE_S = 0.8  # for all streams to drain and end
 
@@ -246,10 +249,20 @@ class Ingress:
             bunch = self._sort()
             while bunch:
                 tickets = await self._take_in(bunch)
-                with trio.move_on_after(GATHER_S):  # the next commit would wait for this one
+                with trio.move_on_after(COMMIT_S):  # the next commit would wait for this one
                     for ticket in tickets:
                         await ticket.settled()
+                if len(bunch) >= BUSY:
+                    await self._gather()
                 bunch = self._sort()
+
+    async def _gather(self) -> None:
+        """Let more come while they pour in: a bunch costs a look at the registry and a commit."""
+        for _ in range(GATHER_STEPS):
+            waiting = len(self._arrived)
+            await trio.sleep(GATHER_STEP_S)
+            if len(self._arrived) == waiting:
+                return
 
     def _sort(self) -> list[Delivery]:
         """Take what has arrived off the queue, as events."""
