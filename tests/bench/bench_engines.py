@@ -1,6 +1,6 @@
 """What the engines cost beside each other: Python, C# source, and a .NET assembly.
 
-    python tests/bench/bench_engines.py [--events 20000] [--json FILE]
+    python tests/bench/bench_engines.py [--events 50000] [--json FILE]
 
 All in one run of one service, through the whole durable path, in turns: quote the ratios to Python,
 not the figures of a shared machine. Without .NET there are Python's rows only.
@@ -30,7 +30,8 @@ from system_harness import Service, manifest
 
 import dotnet_fixture
 
-ROUNDS = 5
+ROUNDS = 3
+WARM_UP = 20_000
 STARTS = 10
 IDLE = 4
 NO_OP = {
@@ -48,7 +49,7 @@ READ = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=50_000)
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args()
     figures = measure(options.events)
@@ -84,8 +85,9 @@ def run(events, environ, engines):
             rows = {name: {} for name in engines}
             for what, codes in (("no-op", NO_OP), ("read and write", READ)):
                 for name, found in throughput(client, engines, codes, events).items():
-                    rows[name][f"{what}_per_s"] = round(statistics.median(rate for rate, _ in found))
-                    rows[name][f"{what}_cpu_us"] = round(statistics.median(cost for _, cost in found), 1)
+                    rates, costs = zip(*found, strict=True)
+                    rows[name][f"{what}_per_s"] = round(statistics.median(rates))
+                    rows[name][f"{what}_cpu_us"] = round(statistics.median(costs), 1)
             for name, engine in engines.items():
                 rows[name] |= starts(client, name, engine) | memory(client, engine)
         finally:
@@ -107,13 +109,13 @@ def throughput(client, engines, codes, events):
     for turn, name in itertools.product(range(ROUNDS), engines):
         worker = f"w{turn}"
         create(client, worker, engines[name], codes, topic=worker)
-        publish(client, worker, events)
-        completed(client, worker, events)
+        publish(client, worker, WARM_UP)
+        completed(client, worker, WARM_UP)
         client.post(f"/v1/workers/{worker}:pause")
-        publish(client, worker, events)
+        publish(client, worker, WARM_UP + events)  # of which it knows the first
         began, before = time.monotonic(), executor_cpu_s(client, worker)
         client.post(f"/v1/workers/{worker}:resume")
-        completed(client, worker, 2 * events)
+        completed(client, worker, WARM_UP + events, every_s=0.03)
         rate = events / (time.monotonic() - began)
         used_s = executor_cpu_s(client, worker) - before
         found[name].append((rate, 1e6 * used_s / events))

@@ -321,11 +321,11 @@ def publish(client, topic, events):
         client.publish(topic, batch)
 
 
-def completed(client, name, count):
+def completed(client, name, count, *, every_s=0.1):
     def done():
         return client.get(f"/v1/workers/{name}")["status"]["tasksCompleted"] >= count
 
-    until(done, timeout_s=90, every_s=0.1, what=f"{count} events handled by {name}")
+    until(done, timeout_s=90, every_s=every_s, what=f"{count} events handled by {name}")
 
 
 def delete(client, name):
