@@ -184,6 +184,7 @@ def following(url, grpc_url, kinds):
 
 def follow(url, grpc_url, kinds):
     """Read streams until stdin ends; say how much came and how many ended before."""
+    os.nice(19)
     poll, heard, ended = selectors.DefaultSelector(), Counter(), Counter()
     for kind, count in json.loads(kinds).items():
         for _ in range(count):

@@ -11,6 +11,8 @@ Hypercorn 0.18 has the protocols; the accepting is ours, because its own loop
 
 from __future__ import annotations
 
+import math
+import re
 import socket
 import struct
 from functools import partial
@@ -20,10 +22,10 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
+from hypercorn.events import Event, RawData, Updated
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from hypercorn.typing import ConnectionState
 
 from workmanager.api.auth import Peer
@@ -32,8 +34,10 @@ from workmanager.api.streams import WatchedStream
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable, Callable
 
     from hypercorn.typing import ASGIFramework
+    from hypercorn.typing import Event as Signal
     from starlette.types import ASGIApp
 
 __all__ = ["ServerError", "ServerOptions", "serve"]
@@ -41,6 +45,7 @@ __all__ = ["ServerError", "ServerOptions", "serve"]
 H11_MAX_HEAD_BYTES = 128 * 1024  # an event's attributes may all stand in headers
 H2_MAX_HEAD_BYTES = 128 * 1024
 H2_MAX_STREAMS = 100
+_WHOLE_HEAD = re.compile(rb"HTTP/1\.1 [2-5][^\0]*\r\ncontent-length: [0-9]+\r\n", re.IGNORECASE)
 UNBOUNDED_REQUESTS = 2**31  # at its limit hypercorn's HTTP/2 drops the answers under way
 
 log = structlog.get_logger(__name__)
@@ -146,29 +151,95 @@ class _Server:
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection with its idle time kept right at both ends of it.
+    """Hypercorn's connection: its idle time kept right, and an answer sent in one piece.
 
     Hypercorn 0.18 stops the idle clock when HTTP/2 begins without TLS, so a client could send the
-    preface and stay for ever; and it goes on waiting for a client that has closed.
+    preface and stay for ever; and it goes on waiting for a client that has closed. For each answer
+    it starts a task, and sends head, body and an empty end: a third of what a call costs.
     """
 
     _has_ended = False
     _is_http2 = False
+    _head = b""  # of an answer whose body follows at once
+
+    def __init__(
+        self,
+        app: ASGIWrapper,
+        config: Config,
+        context: WorkerContext,
+        state: ConnectionState,
+        stream: trio.SSLStream[trio.SocketStream],
+    ) -> None:
+        super().__init__(app, config, context, state, stream)
+        self._clock = _IdleClock(config.keep_alive_timeout, context.terminated)
+        self.idle_task = self._clock
 
     async def _read_data(self) -> None:
+        self._task_group.spawn(self._clock.run, self._initiate_server_close)
         await super()._read_data()
         self._has_ended = True
-        await self.idle_task.stop()
+        self._clock.end()
 
     async def protocol_send(self, event: Event) -> None:
         """Send what hypercorn wants sent; nobody is idle at the other end when it is gone."""
-        if self._has_ended and isinstance(event, Updated):
-            return
-        await super().protocol_send(event)
+        if isinstance(event, RawData):
+            await self._send(event)
+        elif not (self._has_ended and isinstance(event, Updated)):
+            await super().protocol_send(event)
         if not self._is_http2 and isinstance(self.protocol.protocol, H2Protocol):
             self._is_http2 = True
             if self.protocol.protocol.idle:
                 await super().protocol_send(Updated(idle=True))
+
+    async def _send(self, event: RawData) -> None:
+        if not self._head and _WHOLE_HEAD.match(event.data):
+            self._head = event.data
+            return
+        data, self._head = self._head + event.data, b""
+        if data:
+            await super().protocol_send(RawData(data))
+
+
+class _IdleClock(TrioSingleTask):
+    """Ends a connection that is idle for too long, or when the server stops.
+
+    One task for the connection's whole life, whose deadline is moved.
+    """
+
+    def __init__(self, timeout_s: float, stopping: Signal) -> None:
+        super().__init__()
+        self._timeout_s = timeout_s
+        self._stopping = stopping
+        self._scope = trio.CancelScope()
+        self._life = trio.CancelScope()
+        self._is_idle = False
+        self._idle_again = trio.Event()
+
+    async def run(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the end of an idle time, then *close*."""
+        with self._life:
+            with self._scope:
+                await self._stopping.wait()
+            while not self._is_idle:
+                self._idle_again = trio.Event()
+                await self._idle_again.wait()
+            with trio.CancelScope(shield=True):
+                await close()
+
+    async def restart(self, *_: object) -> None:
+        """Note that the connection is idle from now on."""
+        self._is_idle = True
+        self._scope.deadline = trio.current_time() + self._timeout_s
+        self._idle_again.set()
+
+    async def stop(self) -> None:
+        """Note that it is not."""
+        self._is_idle = False
+        self._scope.deadline = math.inf
+
+    def end(self) -> None:
+        """The connection ends."""
+        self._life.cancel()
 
 
 def _secured(

@@ -257,6 +257,34 @@ async def test_idle_connections_close_at_shutdown_without_waiting(net):
         assert await stream.receive_some() == b""
 
 
+async def test_an_answer_of_known_length_comes_in_one_piece(net):
+    async with (
+        net.serving(net.hello) as (urls, _),
+        await net.connect(urls[0]) as stream,
+    ):
+        for _ in range(3):
+            await stream.send_all(GET)
+            answer = await stream.receive_some()
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(b"\r\n\r\nNone")
+        await stream.send_all(GET.replace(b"GET", b"HEAD"))
+        assert (await stream.receive_some()).endswith(b"\r\n\r\n")
+
+
+async def test_a_call_may_take_longer_than_a_connection_may_be_idle(net):
+    async def slow(scope, receive, send):
+        await trio.sleep(0.3)
+        await net.hello(scope, receive, send)
+
+    async with (
+        net.serving(slow, ServerOptions(binds=net.LOOPBACK, idle_timeout_s=0.1)) as (urls, _),
+        await net.connect(urls[0]) as stream,
+    ):
+        await stream.send_all(GET)
+        assert (await stream.receive_some()).endswith(b"None")
+        assert await stream.receive_some() == b""
+
+
 async def test_a_head_that_does_not_end_is_not_waited_for(net):
     async with (
         net.serving(net.hello, ServerOptions(binds=net.LOOPBACK, idle_timeout_s=0.1)) as (
