@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from workmanager.api.turns import TURNS
 from workmanager.errors import SlowReaderError
 
 if TYPE_CHECKING:
@@ -23,29 +24,11 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
 
-GAP_S = 0.002  # between messages of streams: a change told to 200 must not hold up other calls
 STALL_S = 30.0  # as REST: a client that takes nothing for so long holds memory for nobody
-
-
-class Turns:
-    """Spreads what all streams send over time; a client who does not read holds up nobody."""
-
-    def __init__(self) -> None:
-        self._next_at = 0.0
-
-    async def wait(self) -> None:
-        """Wait for one's turn."""
-        now = trio.current_time()
-        turn_at = max(now, self._next_at)
-        self._next_at = turn_at + GAP_S
-        if turn_at > now:
-            await trio.sleep_until(turn_at)
 
 
 class Outlet:
     """The client's end of one stream; made in the asyncio thread, written to in the trio loop."""
-
-    _turns = Turns()  # of all streams: they share the asyncio thread
 
     def __init__(self, context: Context, bridge: Bridge) -> None:
         self._context = context
@@ -59,7 +42,7 @@ class Outlet:
         Raises:
             SlowReaderError: The client took nothing for `STALL_S` seconds.
         """
-        await self._turns.wait()
+        await TURNS.wait()
         sent = trio.Event()
         with contextlib.suppress(RuntimeError):  # the asyncio thread has ended
             self._loop.call_soon_threadsafe(self._begin, make, sent)

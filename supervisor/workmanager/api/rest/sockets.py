@@ -16,6 +16,7 @@ import trio
 from starlette.websockets import WebSocketDisconnect
 
 from workmanager.api.problems import as_error, problem_document
+from workmanager.api.turns import TURNS
 from workmanager.errors import Reason, SlowReaderError, WorkManagerError
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ async def push(
             nursery.start_soon(_cancel_after, partial(_grace, dropped), scope)
         try:
             while True:
-                await websocket.send_text(await take())
+                text = await take()
+                await TURNS.wait()
+                await websocket.send_text(text)
                 await trio.lowlevel.checkpoint()
         except Exception as exc:  # noqa: BLE001 - the border of a stream
             end.error = as_error(exc) or _internal(exc)
