@@ -26,8 +26,8 @@ ASYNC_RULES := $(ASYNC_RULES),ASYNC119,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC
 # much, so there is one more than there are cores.
 SPREAD = --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
-# What is tried a second time, beside a Dapr sidecar: the fake one, or the daprd that DAPRD names.
-# `make beside` tries recovery there, too.
+# What is tried a second time, beside a Dapr sidecar (the fake one, or the daprd that DAPRD names) and
+# at level full, for as root the first time is at level uid. `make beside` tries recovery there, too.
 BESIDE := delivery retries hot_swap groups
 BESIDE := $(BESIDE:%=tests/system/test_%.py)
 
@@ -50,7 +50,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev dotnet
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
-	$(if $(ARGS),,$(BIN)/python -m pytest $(SPREAD) --backend=dapr $(BESIDE))
+	$(if $(ARGS),,$(BIN)/python -m pytest $(SPREAD) --backend=dapr --sandbox-level=full $(BESIDE))
 
 beside: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPREAD) --backend=dapr $(BESIDE) tests/system/test_recovery.py $(ARGS)

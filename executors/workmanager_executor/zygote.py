@@ -107,6 +107,7 @@ class Zygote:
                 if fd in self._children:
                     self._hear(self._children[fd])
                 elif event & select.POLLHUP:
+                    self._end()
                     return
                 elif self._waiting is None:
                     self._fork_for_request()
@@ -178,6 +179,12 @@ class Zygote:
         del self._children[child.ear.fileno()]
         child.ear.close()
         os.waitpid(child.pid, 0)
+
+    def _end(self) -> None:
+        """Leave no process behind: nobody waits for those that wait or fork."""
+        for child in self._children.values():
+            os.kill(child.pid, signal.SIGKILL)
+            os.waitpid(child.pid, 0)
 
     def _reply(self, reply: bytes) -> None:
         with contextlib.suppress(OSError):  # the supervisor has gone; the next poll says so

@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import ctypes
 import os
+import select
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ PR_SET_CHILD_SUBREAPER = 36
 MAX_MESSAGE_BYTES = 128 * 1024  # below the default socket buffer: SEQPACKET sends whole messages
 SPAWN_TIMEOUT_S = 10.0
 RESTART_DELAY_S = 0.2
+END_MS = 500  # some two are usual
 
 log = structlog.get_logger()
 
@@ -243,9 +245,19 @@ class Zygote:
             self._sock.close()
             self._sock = None
         if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            _await_end(self._pid)
             self._pid = None
+
+
+def _await_end(pid: int) -> None:
+    """Reap the zygote, which ends with its socket and then leaves no child of its own behind."""
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(END_MS):
+        os.kill(pid, signal.SIGKILL)
+    os.close(pidfd)
+    os.waitpid(pid, 0)
 
 
 _Ends = tuple[socket.socket, socket.socket, int, int]
