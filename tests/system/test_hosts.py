@@ -302,8 +302,8 @@ def test_an_operator_takes_a_groups_lock_from_a_host_elsewhere(pair, tmp_path):
     other.client.post(path, {"token": seen["token"]})
     until(lambda: runs(log), what="the other host's events")
     check_exclusion(runs(log))
-    assert "long" not in {run.id for run in runs(log)}
-    assert runs(log)[0].token > held["token"]
+    # The attempt that had the lock is dead. Whoever gets it next, be it the same host, is later.
+    assert all(run.token > held["token"] for run in runs(log))
 
 
 def test_two_applications_that_share_their_stores_handle_each_event_of_a_group_once(tmp_path):
