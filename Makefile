@@ -40,7 +40,7 @@ help:
 	@echo "make check       lint, format, async, types, layers, paths (each is a target, too)"
 	@echo "make proto       generate code and docs/grpc.md from proto/; a test compares"
 	@echo "make docs        write the reference's tables in docs/ from the code; a test compares"
-	@echo "make bench       measure; takes up to four minutes"
+	@echo "make bench       measure; takes some six minutes"
 	@echo "make venv        only make the virtual environment in $(VENV)"
 	@echo "make constraints resolve the dependencies anew and pin them"
 	@echo "make clean       remove the virtual environment, caches and the state of make run"
