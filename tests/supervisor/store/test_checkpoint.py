@@ -60,7 +60,8 @@ async def test_checkpoints_lose_nothing(store):
     with trio.fail_after(60):
         await commit_much(store, rounds=10)
         with closing(connect(store.folder / "state.db")) as connection:
-            assert checkpoint(connection) == 0
+            while checkpoint(connection):  # noqa: ASYNC110 - the store's own thread is at it
+                await trio.sleep(0.01)
         ids = [segment.id for segment in (await recover(store)).segments]
     assert ids == list(range(161, 201))
 
