@@ -14,12 +14,12 @@ from workmanager_executor import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Callable, Dict, Tuple
+    from typing import Dict
 
+    from workmanager_executor.sandbox.namespaces import MapIds
     from workmanager_executor.spawning import SpawnRequest
 
     Profile = Dict[str, object]
-    MapIds = Callable[[Tuple[int, int]], bool]
 
 
 @dataclass(frozen=True)

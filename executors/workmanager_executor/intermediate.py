@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import array
 import os
-import select
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
 from workmanager_executor import linux
 from workmanager_executor.caging import CageError, profile_of, separate
 from workmanager_executor.packing import pack
-from workmanager_executor.process import Birth, become_executor
+from workmanager_executor.process import Birth, become_executor, has_hung_up
 from workmanager_executor.spawning import (
     CHANNELS,
     MAX_DESCRIPTORS,
@@ -102,15 +101,8 @@ def _take(sock: socket.socket) -> Tuple[Optional[bytes], List[int]]:
         message, descriptors = receive(sock, MAX_REQUEST_BYTES)
         if message or message is None or descriptors:
             return message, descriptors
-        if _has_peer_gone(sock):
+        if has_hung_up(sock.fileno()):
             os._exit(0)
-
-
-def _has_peer_gone(sock: socket.socket) -> bool:
-    """Tell an empty message from the end of the stream; SEQPACKET reads both as no bytes."""
-    poll = select.poll()
-    poll.register(sock, 0)
-    return bool(poll.poll(0))
 
 
 def _separate(

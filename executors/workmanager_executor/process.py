@@ -127,7 +127,7 @@ def _bind_to_parent(forked_by: int) -> None:
     while os.getppid() == forked_by:
         time.sleep(_ADOPTION_POLL_S)
     linux.die_with_parent()
-    if _has_hung_up(EVENTS_FD):
+    if has_hung_up(EVENTS_FD):
         supervisor_gone()
 
 
@@ -203,7 +203,8 @@ def _limit_memory(limit_bytes: int) -> None:
     _set_limit(resource.RLIMIT_AS, address_space_bytes, 0)
 
 
-def _has_hung_up(fd: int) -> bool:
+def has_hung_up(fd: int) -> bool:
+    """Tell whether the other end is closed; of a SEQPACKET socket an empty read does not."""
     poll = select.poll()
     poll.register(fd, 0)
     return bool(poll.poll(0))
