@@ -158,7 +158,6 @@ class _Connection(TCPServer):
     it starts a task, and sends head, body and an empty end: a third of what a call costs.
     """
 
-    _has_ended = False
     _is_http2 = False
     _head = b""  # of an answer whose body follows at once
 
@@ -177,14 +176,13 @@ class _Connection(TCPServer):
     async def _read_data(self) -> None:
         self._task_group.spawn(self._clock.run, self._initiate_server_close)
         await super()._read_data()
-        self._has_ended = True
         self._clock.end()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send what hypercorn wants sent; nobody is idle at the other end when it is gone."""
+        """Send what hypercorn wants sent, and start the idle clock where it does not."""
         if isinstance(event, RawData):
             await self._send(event)
-        elif not (self._has_ended and isinstance(event, Updated)):
+        else:
             await super().protocol_send(event)
         if not self._is_http2 and isinstance(self.protocol.protocol, H2Protocol):
             self._is_http2 = True
