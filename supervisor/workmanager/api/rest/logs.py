@@ -13,7 +13,6 @@ from workmanager.api.rest.params import Flag, ServiceCalls, WorkerRef
 from workmanager.api.rest.routing import Route
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
 from workmanager.api.tails import TAILS, LineCache
-from workmanager.api.turns import TURNS
 from workmanager.errors import InvalidArgumentError
 from workmanager.model.resources import LogLine, Page
 
@@ -107,9 +106,7 @@ async def _events(kept: Sequence[LogLine], lines: LogTail) -> AsyncGenerator[byt
     for start in range(0, len(kept), LINES_AT_ONCE):
         yield b"".join(map(_event, kept[start : start + LINES_AT_ONCE]))
     while True:
-        fresh = await lines.take()
-        await TURNS.wait()
-        yield b"".join(map(_event, fresh))
+        yield b"".join(map(_event, await lines.take()))
         await trio.sleep(TAILS.pace_s)
 
 

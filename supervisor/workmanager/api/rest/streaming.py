@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, cast
 import trio
 from starlette.responses import Response
 
+from workmanager.api.turns import TURNS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
@@ -96,6 +98,7 @@ async def _push(buffer: _Buffer, send: Send) -> None:
     while True:
         data = await buffer.take()
         with trio.CancelScope(shield=True):  # events taken are sent whole; the stream has its limit
+            await TURNS.wait()
             await send({"type": "http.response.body", "body": data, "more_body": True})
         await trio.lowlevel.checkpoint()
 

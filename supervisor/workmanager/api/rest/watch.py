@@ -22,7 +22,6 @@ from workmanager.api.rest.params import MAX_TEXT_CHARS, ServiceCalls, service_of
 from workmanager.api.rest.routing import Route, check_query
 from workmanager.api.rest.sockets import push
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
-from workmanager.api.turns import TURNS
 from workmanager.errors import SlowReaderError, WorkManagerError
 from workmanager.model.resources import Change
 from workmanager.telemetry.changes import Batch
@@ -137,9 +136,7 @@ def _sse(changes: Sequence[Told]) -> bytes:
 async def _told(watch: Watch) -> AsyncGenerator[bytes, None]:
     try:
         while True:
-            changes = await watch.take()
-            await TURNS.wait()
-            yield _sse(changes)
+            yield _sse(await watch.take())
     except SlowReaderError as error:
         log.warning("watch_cut_off", door="events", why=str(error))
         yield b"event: error\ndata: %b\n\n" % json.dumps(problem_document(error)).encode()
