@@ -4,7 +4,8 @@
 
 Each figure is set beside the same without, measured in the same run: quote ratios, not times. Those
 who follow (200 watches, 50 tails, over WebSocket, server-sent events and gRPC) read in a process of
-their own, but on the same machine: on two cores part of what they cost is their own reading.
+their own, at the lowest priority, but on the same machine: on two cores part of what they cost is
+their own reading.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def following(url, grpc_url, kinds):
 
 def follow(url, grpc_url, kinds):
     """Read streams until stdin ends; say how much came and how many ended before."""
-    os.nice(19)
+    os.nice(19)  # real ones read elsewhere: they take no processor from the service
     poll, heard, ended = selectors.DefaultSelector(), Counter(), Counter()
     for kind, count in json.loads(kinds).items():
         for _ in range(count):
