@@ -119,6 +119,21 @@ def test_delete_drains_the_running_attempt_only_when_asked(lab, drain, handled):
     lab.client.get(worker.path, expect=404)
 
 
+def test_delete_is_final_while_executors_die_and_start(lab):
+    """What becomes ready or ends meanwhile brings nothing back, and no fault is told."""
+    code = """
+    import os
+    def process(event):
+        os._exit(3)
+    """
+    for _ in range(30):
+        worker = lab.worker("a", code, topic="in", concurrency={"executors": 4})
+        lab.send("in", *range(20))
+        operation = lab.client.call("DELETE", f"{worker.path}?drain=false")
+        assert lab.client.finish(operation)["error"] is None
+        lab.client.get(worker.path, expect=404)
+
+
 def test_name_can_be_used_again_after_a_delete(lab):
     first = lab.worker("a", ECHO, topic="in")
     lab.client.finish(lab.client.call("DELETE", first.path))

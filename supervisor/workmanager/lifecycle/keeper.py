@@ -222,8 +222,7 @@ class Keeper:
         if can_move(self.state, WorkerState.DRAINING):  # else it never served
             self._move(WorkerState.DRAINING, "")
         await self._end_all(grace=True)
-        if self.state is not WorkerState.DELETING:  # asked for meanwhile
-            self._move(WorkerState.STOPPED, "")
+        self._move(WorkerState.STOPPED, "")
 
     async def _to_serving(self) -> None:
         self.retry_at = None
@@ -264,6 +263,8 @@ class Keeper:
         return True
 
     def _open(self) -> None:
+        if self.state is WorkerState.DELETING:  # asked for meanwhile
+            return
         running = self.record.desired is DesiredState.RUNNING
         self._move(WorkerState.RUNNING if running else WorkerState.PAUSED, "")
         self.dispatch.is_open = running
@@ -278,6 +279,8 @@ class Keeper:
         Raises:
             CodeError, StartError, ConflictError: It does not run; ConflictError if called off.
         """
+        if self.state is WorkerState.DELETING:
+            raise ConflictError(f"worker {self.record.name!r} is being deleted")
         assert self._nursery is not None  # noqa: S101 - set by `run` before anything is asked
         scope = self._launching = trio.CancelScope()
         try:
@@ -382,6 +385,8 @@ class Keeper:
     # -- state -------------------------------------------------------------------------------
 
     def _move(self, state: WorkerState, why: str) -> None:
+        if self.state is WorkerState.DELETING:
+            return  # what was under way when it was asked for changes nothing any more
         if state is self.state:
             self.why = why or self.why
             return
