@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 LEVELS = ("auto", "uid", "full", "basic", "none")
 
@@ -24,6 +25,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     os.environ["TEST_SANDBOX_LEVEL"] = config.getoption("--sandbox-level")
+    # A shell ignores Ctrl-C for what it starts in the background, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config):
