@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from workmanager.model.states import TaskStatus
     from workmanager.telemetry.changes import Change
+    from workmanager.telemetry.tails import Handful
 
 Json = Mapping[str, object]
 InvokeMode = Literal["sync", "async", "dryRun"]
@@ -280,7 +281,7 @@ class PlantCalls(Protocol):
 class LogTail(Protocol):
     """Lines as they come."""
 
-    async def take(self) -> Sequence[LogLine]:
+    async def take(self) -> Sequence[Handful]:
         """Wait for lines and take all that came; a reader too slow is told how many it lost."""
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from workmanager.api import declarations
 from workmanager.api.shown import (
+    CutTail,
+    CutWatch,
     cut_groups,
     cut_health,
     cut_items,
     cut_page,
-    cut_tail,
-    cut_watch,
 )
 from workmanager.errors import Reason, WorkManagerError
 from workmanager.model.access import EVERY, Right
@@ -306,8 +306,8 @@ RULES: Mapping[str, Rule] = {
     "cancel_operation": Rule(on_operation(EXECUTE), is_audited=True),
     # looking on
     "logs": Rule(looking("ref"), cut_items("worker")),
-    "tail_logs": Rule(looking("ref"), cut_tail, is_stream=True),
-    "watch": Rule(looking("worker"), cut_watch, is_stream=True),
+    "tail_logs": Rule(looking("ref"), CutTail, is_stream=True),
+    "watch": Rule(looking("worker"), CutWatch, is_stream=True),
     "health": Rule(of_health, cut_health),
     "metrics": Rule(on_every(READ)),
     # access

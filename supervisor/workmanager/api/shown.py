@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workmanager.telemetry.tails import Handful
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import trio
 
+    from workmanager.api.protocol import LogTail, Watch
     from workmanager.api.rules import Calling
     from workmanager.model.resources import Group, Health, Page
+    from workmanager.telemetry.changes import Change
 
 WORKER_CHECK = "worker/"  # a part of the service's health that is about a worker
 
@@ -55,32 +59,43 @@ def cut_health(calling: Calling, health: Health) -> Health:
     return health.model_copy(update={"checks": kept})
 
 
-def cut_tail(calling: Calling, tail: Any) -> _Cut:  # noqa: ANN401 - a LogTail
-    """Leave out the lines of workers that may not be seen (or not any more)."""
-    return _Cut(tail, lambda line: calling.sees(line.worker))
+class CutTail:
+    """Lines without those of workers that may not be seen (or not any more)."""
+
+    def __init__(self, calling: Calling, tail: LogTail) -> None:
+        self._calling = calling
+        self._tail = tail
+
+    async def take(self) -> Sequence[Handful]:
+        """Wait for the next lines that may be seen."""
+        while True:
+            handfuls = [
+                Handful(line for line in handful if self._calling.sees(line.worker))
+                for handful in await self._tail.take()
+            ]
+            if any(handfuls):
+                return handfuls
 
 
-def cut_watch(calling: Calling, watch: Any) -> _Cut:  # noqa: ANN401 - a Watch
-    """Leave out the changes of workers that may not be seen; bookmarks have no worker."""
-    return _Cut(watch, lambda change: change.resource is None or calling.sees(change.worker))
+class CutWatch:
+    """Changes without those of workers that may not be seen; bookmarks have no worker."""
 
-
-class _Cut:
-    """A stream of handfuls with some things left out."""
-
-    def __init__(self, stream: Any, is_seen: Callable[[Any], bool]) -> None:  # noqa: ANN401
-        self._stream = stream
-        self._is_seen = is_seen
+    def __init__(self, calling: Calling, watch: Watch) -> None:
+        self._calling = calling
+        self._watch = watch
 
     @property
     def dropped(self) -> trio.Event:
         """Set once the stream was cut off for reading too slowly."""
-        dropped: trio.Event = self._stream.dropped
-        return dropped
+        return self._watch.dropped
 
-    async def take(self) -> Sequence[Any]:
-        """Wait for the next things that may be seen."""
+    async def take(self) -> Sequence[Change]:
+        """Wait for the next changes that may be seen."""
         while True:
-            found = [item for item in await self._stream.take() if self._is_seen(item)]
-            if found:
-                return found
+            changes = [
+                change
+                for change in await self._watch.take()
+                if change.resource is None or self._calling.sees(change.worker)
+            ]
+            if changes:
+                return changes

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workmanager.registries.dapr import DaprRegistry
     from workmanager.service.operations import Operations, Running
     from workmanager.supervisor import Supervisor
-    from workmanager.telemetry.logbook import Follower
+    from workmanager.telemetry.tails import Follower
 
 
 class PlantCalls(Calls):

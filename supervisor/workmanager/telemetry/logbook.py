@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
-import trio
 
 from workmanager.model.resources import LogLine
+from workmanager.telemetry.tails import Audience, Follower
 from workmanager.telemetry.tracing import trace_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from workmanager.telemetry.tracing import Tracer
 
 LINES_KEPT = 2000  # per worker
-FOLLOWER_LINES = 1000  # that may wait for a follower; then the oldest are dropped and counted
+PACE_PER_TAIL_S = 0.01  # between two messages of a tail: 100 a second, however many follow
+PACE_MIN_S = 0.02
+PACE_MAX_S = 0.5
 STREAMS = ("stdout", "stderr", "log", "supervisor")
 
 log = structlog.get_logger("worker")
@@ -39,7 +41,7 @@ class LogBook:
         self.is_echoed = echo
         self._lines: dict[str, deque[LogLine]] = {}
         self._next = 1
-        self._followers: list[Follower] = []
+        self._audiences: dict[str | None, Audience] = {}  # by worker; None: of all workers
         self.total = 0
         self.tracer: Tracer | None = None
 
@@ -70,8 +72,9 @@ class LogBook:
         self._next += 1
         self.total += 1
         self._lines.setdefault(worker.name, deque(maxlen=LINES_KEPT)).append(line)
-        for follower in self._followers:
-            follower.offer(line)
+        for followed in (worker.name, None):
+            if followed in self._audiences:
+                self._audiences[followed].tell(line)
         if self.is_echoed:
             emit = getattr(log, _LEVELS[line.level])
             emit("worker_line", **_facts(line))
@@ -88,14 +91,20 @@ class LogBook:
     @asynccontextmanager
     async def tail(self, worker: str | None, *, since_seq: int = 0) -> AsyncIterator[Follower]:
         """Follow the lines after *since_seq* in handfuls, kept ones first."""
-        follower = Follower(worker)
-        for line in self.read(worker, since_seq=since_seq, tail=FOLLOWER_LINES):
-            follower.offer(line)
-        self._followers.append(follower)
+        audience = self._audiences.setdefault(worker, Audience())
+        audience.size += 1
+        kept = self.read(worker, since_seq=since_seq, tail=LINES_KEPT)
         try:
-            yield follower
+            yield Follower(audience, kept, self._pace_s)
         finally:
-            self._followers.remove(follower)
+            audience.size -= 1
+            if not audience.size:
+                del self._audiences[worker]
+
+    def _pace_s(self) -> float:
+        """Return the seconds to leave between two messages of one tail."""
+        tails = sum(audience.size for audience in self._audiences.values())
+        return min(PACE_MAX_S, max(PACE_MIN_S, PACE_PER_TAIL_S * tails))
 
     def _trace_of(self, executor: Executor, task: str) -> tuple[str, str]:
         """Return the trace and span of an attempt, else those that its event came with."""
@@ -113,40 +122,6 @@ class LogBook:
         if worker is not None:
             return self._lines.get(worker, ())
         return [line for lines in self._lines.values() for line in lines]
-
-
-class Follower:
-    """A bounded queue of lines for one reader; when it is full the oldest give way."""
-
-    def __init__(self, worker: str | None) -> None:
-        self._worker = worker
-        self._queue: deque[LogLine] = deque()
-        self._dropped = 0
-        self._arrived = trio.Event()
-
-    def offer(self, line: LogLine) -> None:
-        """Take *line* if it is of the worker followed; drop the oldest where there are too many."""
-        if self._worker is not None and line.worker != self._worker:
-            return
-        if len(self._queue) >= FOLLOWER_LINES:
-            self._queue.popleft()
-            self._dropped += 1
-        self._queue.append(line)
-        self._arrived.set()
-
-    async def take(self) -> list[LogLine]:
-        """Wait for lines and take all that came."""
-        while not self._queue:
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        lines = list(self._queue)
-        self._queue.clear()
-        if self._dropped:
-            text = f"[{self._dropped} lines were dropped: this reader is too slow]"
-            self._dropped = 0
-            note = {"stream": "supervisor", "level": "WARNING", "text": text}
-            lines.insert(0, lines[0].model_copy(update=note))
-        return lines
 
 
 def _facts(line: LogLine) -> dict[str, str]:

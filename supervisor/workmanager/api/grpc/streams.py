@@ -17,25 +17,24 @@ import trio
 from workmanager.api.grpc import tasks, workers
 from workmanager.api.grpc.convert import from_json, to_message
 from workmanager.api.grpc.versions import MAX_TAIL, tail_of
-from workmanager.api.tails import TAILS, LineCache
 from workmanager.errors import SlowReaderError
 from workmanager.telemetry.changes import Batch
+from workmanager.telemetry.tails import in_handfuls
 from workmanager.v1 import log_pb2, task_service_pb2, watch_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from google.protobuf.message import Message
 
     from workmanager.api.grpc.outlet import Outlet
     from workmanager.api.grpc.rpc import Stream
     from workmanager.api.protocol import Service, Watch
-    from workmanager.model.resources import LogLine
     from workmanager.telemetry.changes import Change
-
+    from workmanager.telemetry.tails import Handful
 
 ITEM_TAG = b"\x0a"  # field 1, length-delimited
-LINES_PER_MESSAGE = 1000
+MESSAGE_BYTES = 1024 * 1024  # of lines, and a handful more; clients take 4 MiB
 FAREWELL_S = 1.0  # for the message under way when a stream is cut off
 
 log = structlog.get_logger(__name__)
@@ -115,27 +114,32 @@ async def _tail(
     kept = await service.logs(worker, since_seq=since_seq, tail=tail)
     last = kept[-1].seq if kept else since_seq
     async with service.tail_logs(worker, since_seq=last) as lines:
-        with TAILS.one_more():
-            await _send_lines(outlet, kept)
-            while True:
-                await _send_lines(outlet, await lines.take())
-                await trio.sleep(TAILS.pace_s)
+        for handful in in_handfuls(kept):
+            await outlet.send(partial(_encode_lines, [handful]))
+        while True:
+            for handfuls in _in_messages(await lines.take()):
+                await outlet.send(partial(_encode_lines, handfuls))
 
 
-async def _send_lines(outlet: Outlet, lines: Sequence[LogLine]) -> None:
-    for start in range(0, len(lines), LINES_PER_MESSAGE):
-        await outlet.send(partial(_encode_lines, lines[start : start + LINES_PER_MESSAGE]))
+def _in_messages(handfuls: Iterable[Handful]) -> Iterator[list[Handful]]:
+    message: list[Handful] = []
+    size_bytes = 0
+    for handful in handfuls:
+        message.append(handful)
+        size_bytes += handful.size_bytes
+        if size_bytes >= MESSAGE_BYTES:
+            yield message
+            message, size_bytes = [], 0
+    if message:
+        yield message
 
 
-def _encode_lines(lines: Sequence[LogLine]) -> bytes:
-    return b"".join(_encode_line(line) for line in lines)
-
-
-def _new_item(line: LogLine) -> bytes:
-    return as_item(to_message(log_pb2.LogLine, line))
-
-
-_encode_line = LineCache(_new_item)  # used in the asyncio thread
+def _encode_lines(handfuls: Sequence[Handful]) -> bytes:
+    """Encode a message; a handful that many streams send is encoded for the first of them."""
+    for handful in handfuls:
+        if handful.encoded is None:
+            handful.encoded = b"".join(as_item(to_message(log_pb2.LogLine, x)) for x in handful)
+    return b"".join(handful.encoded or b"" for handful in handfuls)
 
 
 def as_item(message: Message) -> bytes:

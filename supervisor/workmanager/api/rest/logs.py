@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
-import trio
 from fastapi import APIRouter, Header, Query, Response
 
 from workmanager.api.protocol import LogTail, Service
@@ -12,16 +11,15 @@ from workmanager.api.rest.answers import answer
 from workmanager.api.rest.params import Flag, ServiceCalls, WorkerRef
 from workmanager.api.rest.routing import Route
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
-from workmanager.api.tails import TAILS, LineCache
 from workmanager.errors import InvalidArgumentError
 from workmanager.model.resources import LogLine, Page
+from workmanager.telemetry.tails import Handful, in_handfuls
 
 router = APIRouter(route_class=Route, prefix="/v1", tags=["logs"])
 
 DEFAULT_TAIL = 100
 MAX_TAIL = 100_000
 MAX_SEQ = 2**63 - 1
-LINES_AT_ONCE = 1000
 
 SinceSeq = Annotated[
     int, Query(alias="sinceSeq", ge=0, le=MAX_SEQ, description="Only lines after this one.")
@@ -98,20 +96,22 @@ async def _follow(
         service.tail_logs(ref, since_seq=last) as lines,
         aclosing(_events(kept, lines)) as events,
     ):
-        with TAILS.one_more():
-            yield events
+        yield events
 
 
 async def _events(kept: Sequence[LogLine], lines: LogTail) -> AsyncGenerator[bytes, None]:
-    for start in range(0, len(kept), LINES_AT_ONCE):
-        yield b"".join(map(_event, kept[start : start + LINES_AT_ONCE]))
+    for handful in in_handfuls(kept):
+        yield _events_of(handful)
     while True:
-        yield b"".join(map(_event, await lines.take()))
-        await trio.sleep(TAILS.pace_s)
+        yield b"".join(map(_events_of, await lines.take()))
 
 
-def _new_event(line: LogLine) -> bytes:
+def _events_of(handful: Handful) -> bytes:
+    """Encode a handful; one that many streams send is encoded for the first of them."""
+    if handful.events is None:
+        handful.events = b"".join(map(_event, handful))
+    return handful.events
+
+
+def _event(line: LogLine) -> bytes:
     return sse_event(line.model_dump_json(by_alias=True).encode(), event_id=str(line.seq))
-
-
-_event = LineCache(_new_event)
