@@ -10,22 +10,23 @@ import time
 
 import trio
 
-GAP_S = 0.002  # between two messages
+GAP_S = 0.002  # between two messages; more where the loop is late, for it has other work
 
 
 class Turns:
-    """Gives out moments to send at; who does not send holds up nobody. Owned by the trio loop."""
+    """Gives out moments to send at, first come, first served. Owned by the trio loop."""
 
     def __init__(self) -> None:
+        self._order = trio.Lock()
         self._next_at = 0.0
 
     async def wait(self) -> None:
         """Wait for one's turn."""
-        now = time.monotonic()  # trio's clock begins anew with each run
-        turn_at = max(now, self._next_at)
-        self._next_at = turn_at + GAP_S
-        if turn_at > now:
-            await trio.sleep(turn_at - now)
+        async with self._order:
+            left_s = self._next_at - time.monotonic()  # trio's clock begins anew with each run
+            if left_s > 0:
+                await trio.sleep(left_s)
+            self._next_at = time.monotonic() + GAP_S
 
 
 TURNS = Turns()  # of all doors

@@ -30,7 +30,7 @@ KEPT_BYTES = 8 * 2**20  # per kind, of JSON
 BACKLOG_CHANGES = 8192  # of one watcher
 BACKLOG_BYTES = 16 * 2**20
 MAX_WATCHERS = 2000
-PACE_PER_WATCHER_S = 0.002  # between two rounds: 500 messages a second, however many watch
+PACE_PER_WATCHER_S = 0.004  # between two rounds: 250 messages a second, however many watch
 PACE_MIN_S = 0.02
 PACE_MAX_S = 1.0
 
