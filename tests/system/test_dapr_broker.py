@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -61,7 +62,6 @@ def test_bytes_arrive_as_they_were_published(lab):
 
 def test_message_that_is_no_event_becomes_one_and_says_so(lab):
     sink = lab.sink("in")
-    lab.until_open("in")
     lab.post("in", '{"temperature": 20}')
     [record] = sink.take(1)
     assert (record["data"], record["wmenvelope"]) == ({"temperature": 20}, "raw")
@@ -71,7 +71,6 @@ def test_message_that_is_no_event_becomes_one_and_says_so(lab):
 def test_malformed_event_becomes_a_dead_letter_and_is_answered(lab):
     worker = lab.worker("a", NOTHING, topic="in", deadLetter={"topic": lab.topic("dead")})
     sink = lab.sink("dead")
-    lab.until_open("in")
     broken = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "time": "yesterday"}
     lab.post("in", json.dumps(broken))
     [letter] = until(lambda: lab.client.all("/v1/deadLetters", worker=worker.name))
@@ -92,9 +91,37 @@ def test_event_delivered_twice_is_handled_once(lab):
     assert worker.status()["tasksCompleted"] == 20
 
 
+def test_worker_that_was_created_listens(lab):
+    worker = lab.worker("a", NOTHING, topic="in", start=False)
+    assert lab.checks()[f"subscription/{lab.topic('in')}"]["status"] == "ok"
+    assert condition_of(worker) == (True, "SUBSCRIBED", "")
+
+
+def test_worker_says_that_its_stream_is_not_open_and_why(lab):
+    worker = lab.worker("a", NOTHING, topic="in", inbox={"maxCount": 5})
+    worker.verb("pause")
+    lab.publish("in", [event(n, id=n) for n in range(10)], arrive=False)
+    holds, reason, message = until(lambda: silent_condition_of(worker))
+    assert (holds, reason) == (False, "NOT_LISTENING")
+    why = f"(draining|paused): the inbox of {worker.name} is full"
+    assert re.fullmatch(f"topic '{lab.topic('in')}': its subscription is {why}", message)
+    worker.verb("resume")
+    worker.until(lambda status: status["tasksCompleted"] == 10)
+    until(lambda: not silent_condition_of(worker))
+
+
+def condition_of(worker):
+    [found] = [c for c in worker.status()["conditions"] if c["type"] == "Subscribed"]
+    return found["status"], found["reason"], found["message"]
+
+
+def silent_condition_of(worker):
+    found = condition_of(worker)
+    return None if found[0] else found
+
+
 def test_full_inbox_closes_the_subscription_and_room_opens_it(lab):
     worker = lab.worker("a", NOTHING, topic="in", inbox={"maxCount": 20})
-    lab.until_open("in")
     worker.verb("pause")
     lab.publish("in", [event(n, id=n) for n in range(100)], arrive=False)
     check = lab.until_check(f"subscription/{lab.topic('in')}", "degraded")

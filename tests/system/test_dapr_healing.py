@@ -54,7 +54,6 @@ def _idle(told):
 def test_sidecar_killed_in_mid_stream_loses_nothing(lab):
     sink = lab.sink("out", lean=True, dedupe={"window": "1h"})
     lab.worker("a", ECHO, topic="in", output="out")
-    lab.until_open("in")
     with Load(lab.service, lab.topic("in"), rate=300) as load:
         for _ in range(3):
             load.pass_by(60)
@@ -69,7 +68,6 @@ def test_sidecar_killed_in_mid_stream_loses_nothing(lab):
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED"])
 def test_stream_that_ends_is_opened_again(lab, code):
     worker = lab.worker("a", NOTHING, topic="in")
-    lab.until_open("in")
     assert lab.streams("drop", "in", code=code) == {"streams": 1}
     lab.send("in", *range(10))
     worker.until(lambda status: status["tasksCompleted"] == 10)
@@ -77,7 +75,6 @@ def test_stream_that_ends_is_opened_again(lab, code):
 
 def test_deaf_stream_is_noticed_and_opened_again(lab):
     worker = lab.worker("a", NOTHING, topic="in")
-    lab.until_open("in")
     until(lambda: lab.topic("in") in lab.subscribed())
     lab.streams("forget", "in")
     lab.publish("in", [event(n, id=n) for n in range(10)], arrive=False)

@@ -34,12 +34,14 @@ class EmbeddedBroker:
 
     Attributes:
         on_topics: Called when topics, or the workers of one, have changed.
+        why_silent: Says why nothing can come on a topic; always "" where nobody else delivers.
     """
 
     def __init__(self) -> None:
         self._topics: dict[str, list[Subscription]] = {}
         self._plain: dict[str, list[WorkerDispatch]] = {}
         self.on_topics: Callable[[], None] = _nothing
+        self.why_silent: Callable[[str], str] = _no_reason
 
     def subscribe(self, worker: WorkerDispatch) -> None:
         """Put the worker's triggers into force, in place of those it had."""
@@ -113,6 +115,10 @@ class EmbeddedBroker:
 
 def _nothing() -> None:
     return None
+
+
+def _no_reason(_topic: str) -> str:
+    return ""
 
 
 def _one_of(members: list[WorkerDispatch], attributes: Mapping[str, object]) -> WorkerDispatch:

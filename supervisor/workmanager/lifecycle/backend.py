@@ -30,4 +30,5 @@ def open_backend(core: Core, settings: Settings, sidecar: Sidecar | None) -> Dap
         core.publish_max_bytes, settings.dapr_max_body * 3 // 4 - ENVELOPE_BYTES
     )  # binary data become base64
     core.broker.on_topics = backend.ingress.follow
+    core.broker.why_silent = backend.ingress.why_silent
     return backend

@@ -15,7 +15,7 @@ from workmanager.model.code import digest_of
 from workmanager.model.manifest import Manifest, Metadata, parse_manifest, patch_manifest
 from workmanager.model.resources import ApplyResult, Worker
 from workmanager.model.states import DesiredState, VersionState, WorkerState
-from workmanager.service import declare, views
+from workmanager.service import declare, sidecars, views
 from workmanager.service.base import Calls
 from workmanager.store import queries, statements
 
@@ -177,8 +177,13 @@ class ApplyCalls(Calls):
                 await self._sup.remove(keeper, drain=False)
             raise
         self._sup.declare(keeper)
-        await keeper.until(lambda: has_arrived(keeper), SETTLE_S)
+        await self._arrived(keeper)
         return views.worker(keeper)
+
+    async def _arrived(self, keeper: Keeper) -> None:
+        """Wait, but not for long, for a worker to be and to hear as it was asked to."""
+        await keeper.until(lambda: has_arrived(keeper), SETTLE_S)
+        await sidecars.until_known(self._sup.dapr, keeper)
 
     async def _preview(self, parsed: Manifest) -> Worker:
         """Show what a create would make, without making it."""
@@ -214,7 +219,7 @@ class ApplyCalls(Calls):
             await self._swap(keeper, spec, code, labels, annotations=annotations)
         else:
             await self._configure(keeper, spec, labels, annotations)
-        await keeper.until(lambda: has_arrived(keeper), SETTLE_S)
+        await self._arrived(keeper)
         return ApplyResult.model_construct(change="changed", worker=views.worker(keeper))
 
     async def _configure(

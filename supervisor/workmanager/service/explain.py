@@ -66,7 +66,7 @@ def _running(keeper: Keeper, waiting: int, dapr: DaprBackend | None) -> tuple[st
     if not waiting and not flying:
         if not keeper.record.spec.triggers:
             return "it is idle: it has no topic and is reached with :invoke", True, ""
-        why = sidecars.why_idle(dapr, keeper)
+        why = sidecars.why_silent(keeper)
         if why:
             return f"no event comes: {why}", False, "`workmanager doctor --dapr`"
         return "it is idle: no event waits", True, ""

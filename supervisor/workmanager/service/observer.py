@@ -14,7 +14,7 @@ import trio
 
 from workmanager.model.resources import Executor as ExecutorView
 from workmanager.model.states import ExecutorState
-from workmanager.service import views
+from workmanager.service import sidecars, views
 from workmanager.service.task_notes import TaskNotes
 from workmanager.telemetry.changes import ADDED, DELETED, MODIFIED, Kind
 from workmanager.telemetry.processes import GONE
@@ -257,4 +257,5 @@ def _facts(keeper: Keeper) -> tuple[object, ...]:
     executors = tuple((e.id, e.state) for e in keeper.executors.values())
     in_flight = sum(len(e.hand) for e in keeper.executors.values())
     counts = (dispatch.backlog, in_flight, keeper.restarts, *dispatch.counts.values())
-    return (keeper.state, keeper.why, keeper.record.generation, executors, counts)
+    silent = sidecars.why_silent(keeper)
+    return (keeper.state, keeper.why, keeper.record.generation, silent, executors, counts)

@@ -9,11 +9,14 @@ import trio
 from workmanager.service.health import check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from workmanager.brokers.dapr.backend import DaprBackend
     from workmanager.brokers.dapr.subscription import Subscription
     from workmanager.lifecycle.keeper import Keeper
     from workmanager.service.health import Check
 
+KNOWN_S = 2.0  # how long a call waits for streams that open
 OLD_S = 30.0  # an event that waits longer for the sidecar than this is worth a look
 
 
@@ -30,12 +33,18 @@ def worker_checks(dapr: DaprBackend | None, keeper: Keeper) -> list[Check]:
     return [_subscription(each) for each in _of(dapr, keeper)]
 
 
-def why_idle(dapr: DaprBackend | None, keeper: Keeper) -> str:
-    """Say why no event comes to a worker with nothing to do; empty where any could."""
-    for each in _of(dapr, keeper):
-        if not each.is_open:
-            return f"its subscription of {each.topic!r} is {each.state.value}: {each.why}"
-    return ""
+def why_silent(keeper: Keeper) -> str:
+    """Say on which of its topics no event can come to a worker, and why; "" where any can."""
+    why_silent = keeper.core.broker.why_silent
+    found = ((topic, why_silent(topic)) for topic in _topics(keeper))
+    return "; ".join(f"topic {topic!r}: {why}" for topic, why in found if why)
+
+
+async def until_known(dapr: DaprBackend | None, keeper: Keeper) -> None:
+    """Wait for a worker's topics to be listened to, or for why they cannot be."""
+    if dapr is not None:
+        with trio.move_on_after(KNOWN_S):
+            await dapr.ingress.until_known(_topics(keeper))
 
 
 def why_stuck(dapr: DaprBackend | None) -> str:
@@ -74,6 +83,9 @@ def _subscription(each: Subscription) -> Check:
 def _of(dapr: DaprBackend | None, keeper: Keeper) -> list[Subscription]:
     if dapr is None:
         return []
-    topics = dict.fromkeys(trigger.topic for trigger in keeper.record.spec.triggers)
-    found = (dapr.ingress.subscriptions.get(topic) for topic in topics)
+    found = (dapr.ingress.subscriptions.get(topic) for topic in _topics(keeper))
     return [each for each in found if each is not None]
+
+
+def _topics(keeper: Keeper) -> Iterable[str]:
+    return dict.fromkeys(trigger.topic for trigger in keeper.record.spec.triggers)

@@ -23,7 +23,7 @@ from workmanager.model.resources import (
     WorkerStatus,
 )
 from workmanager.model.states import TaskStatus, VersionState, WorkerState
-from workmanager.service import cages
+from workmanager.service import cages, sidecars
 from workmanager.telemetry.processes import usage_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ def conditions(keeper: Keeper) -> list[Condition]:
 
     ready = len(dispatch.ready_executors())
     wanted = keeper.record.spec.concurrency.executors
-    subscribed = bool(keeper.record.spec.triggers)
+    has_topics = bool(keeper.record.spec.triggers)
+    silent = sidecars.why_silent(keeper)
+    listens = "NOT_LISTENING" if silent else "SUBSCRIBED"
     failed = keeper.state in (WorkerState.FAILED, WorkerState.BACKOFF)
     found = [
         condition(
@@ -105,9 +107,9 @@ def conditions(keeper: Keeper) -> list[Condition]:
         ),
         condition(
             "Subscribed",
-            holds=subscribed,
-            reason="SUBSCRIBED" if subscribed else "NO_TRIGGER",
-            message="" if subscribed else "no topic; reach it with :invoke",
+            holds=has_topics and not silent,
+            reason=listens if has_topics else "NO_TRIGGER",
+            message=silent if has_topics else "no topic; reach it with :invoke",
         ),
         condition(
             "ExecutorsReady",

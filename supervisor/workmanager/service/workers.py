@@ -12,7 +12,7 @@ from workmanager.model.manifest import parse_manifest
 from workmanager.model.resources import Diff, Explanation, FieldChange, Operation, Page, Worker
 from workmanager.model.states import DesiredState, VersionState
 from workmanager.service import declare, views
-from workmanager.service.apply import SETTLE_S, ApplyCalls, has_arrived
+from workmanager.service.apply import ApplyCalls
 from workmanager.service.explain import explain
 from workmanager.service.paging import paged, parse_filter
 from workmanager.store import statements
@@ -125,7 +125,7 @@ class WorkerCalls(ApplyCalls):
             await replace(keeper, "restart")
         else:
             keeper.ask(keeper.record.desired)
-            await keeper.until(lambda: has_arrived(keeper), SETTLE_S)
+            await self._arrived(keeper)
         return views.worker(keeper)
 
     async def _desire(self, ref: str, desired: DesiredState) -> Worker:
@@ -146,7 +146,7 @@ class WorkerCalls(ApplyCalls):
                     raise
                 keeper.dispatch.spec = record.spec
             keeper.ask(desired)
-        await keeper.until(lambda: has_arrived(keeper), SETTLE_S)
+        await self._arrived(keeper)
         return views.worker(keeper)
 
     # -- versions of a worker ----------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -23,7 +24,7 @@ from workmanager.errors import SidecarError, StoreError
 from workmanager.policy.deafness import Seen, why_deaf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventRequest
 
@@ -117,7 +118,7 @@ class Ingress:
         self._inboxes = inboxes
         self._pubsub = pubsub
         self._silence_s = silence_s
-        self._arrived: deque[tuple[Session, TopicEventRequest | None]] = deque()
+        self._arrived: deque[tuple[Session, TopicEventRequest]] = deque()
         self._is_told = False
         self._news = trio.Event()
         self._changed = trio.Event()
@@ -144,6 +145,19 @@ class Ingress:
     def follow(self) -> None:
         """Look at the topics again: workers have come or gone."""
         self._changed.set()
+
+    def why_silent(self, topic: str) -> str:
+        """Say why no event can come on *topic*; "" where it is listened to."""
+        subscription = self.subscriptions.get(topic)
+        return "it is not followed yet" if subscription is None else subscription.why_shut()
+
+    async def until_known(self, topics: Iterable[str]) -> None:
+        """Return when each of *topics* is listened to, or it is known why not."""
+        self._follow()
+        for topic in topics:
+            subscription = self.subscriptions.get(topic)
+            if subscription is not None:
+                await subscription.known.wait()
 
     async def close(self) -> None:
         """End every stream, drained if the sidecar lets it; never takes a second."""
@@ -230,13 +244,19 @@ class Ingress:
 
     def _take(self, session: Session, request: TopicEventRequest | None) -> None:
         """Queue a delivery (None: the stream is open); called in readers' threads."""
+        if request is None:
+            self._call_soon(partial(_note_open, session))
+            return
         self._arrived.append((session, request))
         if self._is_told:  # the loop has not looked yet: it will see this one, too
             return
         self._is_told = True
+        self._call_soon(self._wake)
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
         with suppress(trio.RunFinishedError):
             assert self._token is not None  # noqa: S101 - readers start after `run`
-            self._token.run_sync_soon(self._wake)
+            self._token.run_sync_soon(call)
 
     def _wake(self) -> None:
         self._news.set()
@@ -269,10 +289,6 @@ class Ingress:
         out: list[Delivery] = []
         while self._arrived and len(out) < BUNCH:
             session, request = self._arrived.popleft()
-            if request is None:
-                session.opened_at = session.last_at = trio.current_time()
-                session.subscription.wake()
-                continue
             session.took(request.id)
             self.received += 1
             subscription = session.subscription
@@ -385,3 +401,8 @@ class Ingress:
             subscription.blocked_by.add(worker)
         if subscription.blocked_by:
             subscription.wake()
+
+
+def _note_open(session: Session) -> None:
+    session.opened_at = session.last_at = trio.current_time()
+    session.subscription.wake()

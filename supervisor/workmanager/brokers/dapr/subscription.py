@@ -169,6 +169,7 @@ class Subscription:
         answered: Those that are durable and answered for.
         opened: Streams opened so far.
         fruitless: Times in a row that it was opened anew because nothing came, and nothing did.
+        known: Set once it was open for the first time, or could not be.
         awaited_since: Since when something published here has not come back; 0 for nothing.
     """
 
@@ -182,6 +183,7 @@ class Subscription:
         self.opened = 0
         self.fruitless = 0
         self.awaited_since = 0.0
+        self.known = trio.Event()
         self.session: Session | None = None
         self._sidecar = sidecar
         self._pubsub = pubsub
@@ -195,6 +197,12 @@ class Subscription:
     def is_open(self) -> bool:
         """Whether deliveries can come."""
         return self.state is State.OPEN
+
+    def why_shut(self) -> str:
+        """Say why no delivery can come; "" while it is open."""
+        if self.is_open:
+            return ""
+        return f"its subscription is {self.state.value}: {self.why}".removesuffix(": ")
 
     def close(self) -> None:
         """Ask it to drain and end."""
@@ -221,20 +229,20 @@ class Subscription:
         while not self._is_closing:
             why = self._pause()
             if why:
-                self.state, self.why = State.PAUSED, why
+                self._move(State.PAUSED, why)
                 await self._wait()
                 continue
             if not self._sidecar.is_up:
-                self.state, self.why = State.WAITING, self._sidecar.last_error
+                self._move(State.WAITING, self._sidecar.last_error)
                 await self._wait()  # its coming is told
                 continue
             self._again = ""
             await self._listen(take)
-        self.state = State.CLOSED
+        self._move(State.CLOSED, "")
 
     async def _listen(self, take: Callable[[Session, TopicEventRequest | None], None]) -> None:
         session = self.session = Session(self)
-        self.state, self.why = State.OPENING, "the sidecar has not answered"
+        self._move(State.OPENING, "the sidecar has not answered")
         try:
             session.open(self._sidecar, self._pubsub)
         except ValueError:  # the channel is closed: the service ends
@@ -268,7 +276,8 @@ class Subscription:
             if not session.opened_at and trio.current_time() - began > OPEN_S:
                 self._again = f"no answer within {OPEN_S:g} s"
             if session.opened_at and self.state is State.OPENING:
-                self.state, self.why, self._tries = State.OPEN, "", 0
+                self._move(State.OPEN, "")
+                self._tries = 0
             if not self._sidecar.is_up:
                 return
             if self._is_closing or self._again or self._pause():
@@ -279,7 +288,7 @@ class Subscription:
 
     async def _drain(self, session: Session) -> None:
         """Answer what has come, until nothing comes for a moment."""
-        self.state, self.why = State.DRAINING, self._again or self._pause()
+        self._move(State.DRAINING, self._again or self._pause())
         if self._again:
             log.info("subscription_reopened", topic=self.topic, why=self._again)
         with trio.move_on_after(DRAIN_S):
@@ -290,7 +299,7 @@ class Subscription:
                     return
 
     async def _back_off(self, error: SidecarError) -> None:
-        self.state, self.why = State.WAITING, str(error)
+        self._move(State.WAITING, str(error))
         if not self._tries:
             log.warning("subscription_lost", topic=self.topic, error=str(error))
         wait_s = min(RETRY_FIRST_S * 2**self._tries, RETRY_MOST_S)
@@ -298,6 +307,11 @@ class Subscription:
         with trio.move_on_after(wait_s):
             while not self._is_closing:
                 await self._wait()
+
+    def _move(self, state: State, why: str) -> None:
+        self.state, self.why = state, why
+        if state is not State.OPENING:
+            self.known.set()
 
     def _pause(self) -> str:
         if self._held:
