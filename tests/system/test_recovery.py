@@ -89,12 +89,15 @@ def attempt_under_way(lab):
         time.sleep(300 if event.data == "long" else 0)
     """
     worker = lab.worker("a", code, topic="in", drain=QUICK)
-    lab.send("in", "quick", "long", "quick")
+    lab.publish("in", [event("quick", id="quick")])
+    worker.until(lambda status: status["tasksCompleted"] == 1)
+    lab.publish("in", [event("long", id="long")])
     until(lambda: worker.texts().count("attempt 1") == 2, what="the long one has begun")
+    lab.publish("in", [event("quick", id="later")])
     lab = yield
     worker = Worker(lab, worker.name)
     until(lambda: "attempt 1" in worker.texts(), what="it runs again, at no cost")
-    task = next(task for task in worker.tasks() if task["eventId"] == "1")
+    task = next(task for task in worker.tasks() if task["eventId"] == "long")
     assert (task["status"], task["attempt"], task["crashes"]) == ("IN_PROGRESS", 1, 0)
 
 
