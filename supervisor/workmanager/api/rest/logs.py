@@ -103,7 +103,8 @@ async def _events(kept: Sequence[LogLine], lines: LogTail) -> AsyncGenerator[byt
     for handful in in_handfuls(kept):
         yield _events_of(handful)
     while True:
-        yield b"".join(map(_events_of, await lines.take()))
+        for handful in await lines.take():
+            yield _events_of(handful)
 
 
 def _events_of(handful: Handful) -> bytes:
