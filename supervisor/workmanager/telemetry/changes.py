@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from workmanager.telemetry.bundles import Bundle
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from pydantic import BaseModel
-
-BATCH_BYTES = 256 * 1024  # in one batch; far below gRPC's 4 MiB for a message
 
 
 class Kind(Enum):
@@ -71,23 +71,19 @@ class Change:
         self.json = f'{head},"{kind}":{body}}}'.encode()
 
 
-class Batch(list[Change]):
-    """Changes that are told together, to everybody who asked for the same.
+class Batch(Bundle[Change]):
+    """Changes that are told together, to everybody who asked for the same."""
 
-    Attributes:
-        size_bytes: What they weigh, as JSON.
-        encoded: All of them in another form, made by whoever needs it first.
-        events: Likewise in a third.
-    """
+    __slots__ = ("_json",)
 
-    __slots__ = ("_json", "encoded", "events", "size_bytes")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size_bytes = 0
-        self.encoded: bytes | None = None
-        self.events: bytes | None = None
+    def __init__(self, changes: Iterable[Change] = ()) -> None:
+        super().__init__(changes)
         self._json: str | None = None
+
+    @staticmethod
+    def weigh(item: Change) -> int:
+        """Return the length of a change in the form of REST."""
+        return len(item.json)
 
     @property
     def json(self) -> str:
@@ -95,20 +91,3 @@ class Batch(list[Change]):
         if self._json is None:
             self._json = b",".join(change.json for change in self).decode()
         return self._json
-
-    def add(self, change: Change) -> None:
-        """Add a change at the end."""
-        self.append(change)
-        self.size_bytes += len(change.json)
-
-
-def in_batches(changes: Iterable[Change]) -> Iterator[Batch]:
-    """Put *changes* into batches of at most some `BATCH_BYTES`."""
-    batch = Batch()
-    for change in changes:
-        batch.add(change)
-        if batch.size_bytes >= BATCH_BYTES:
-            yield batch
-            batch = Batch()
-    if batch:
-        yield batch

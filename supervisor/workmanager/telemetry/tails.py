@@ -12,57 +12,27 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from workmanager.telemetry.bundles import Bundle
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from workmanager.model.resources import LogLine
 
 LINES_KEPT = 4000  # for those who follow the same; the oldest give way
 BYTES_KEPT = 8 * 2**20
-HANDFUL_BYTES = 256 * 1024  # far below gRPC's 4 MiB for a message
 LINE_BYTES = 400  # of a line beside its text, about
 
 
-class Handful(list["LogLine"]):
-    """Lines that are told together.
+class Handful(Bundle["LogLine"]):
+    """Lines that are told together."""
 
-    Attributes:
-        size_bytes: What they weigh, about, in the form of any door.
-        events: All of them in the form of one door, made by whoever needs it first.
-        encoded: Likewise in that of another.
-    """
+    __slots__ = ()
 
-    __slots__ = ("encoded", "events", "size_bytes")
-
-    def __init__(self, lines: Iterable[LogLine] = ()) -> None:
-        super().__init__()
-        self.size_bytes = 0
-        self.events: bytes | None = None
-        self.encoded: bytes | None = None
-        for line in lines:
-            self.add(line)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the next line belongs to the next handful."""
-        return self.size_bytes >= HANDFUL_BYTES
-
-    def add(self, line: LogLine) -> None:
-        """Add a line that nobody has been told yet."""
-        self.append(line)
-        self.size_bytes += len(line.text.encode()) + LINE_BYTES
-
-
-def in_handfuls(lines: Iterable[LogLine]) -> Iterator[Handful]:
-    """Put *lines* into handfuls."""
-    handful = Handful()
-    for line in lines:
-        handful.add(line)
-        if handful.is_full:
-            yield handful
-            handful = Handful()
-    if handful:
-        yield handful
+    @staticmethod
+    def weigh(item: LogLine) -> int:
+        """Return about what a line weighs in the form of any door."""
+        return len(item.text.encode()) + LINE_BYTES
 
 
 class Audience:
@@ -127,7 +97,7 @@ class Follower:
         self, audience: Audience, kept: Iterable[LogLine], pace_s: Callable[[], float]
     ) -> None:
         self._audience = audience
-        self._kept = list(in_handfuls(kept))
+        self._kept = list(Handful.split(kept))
         self._position = audience.position()
         self._pace_s = pace_s
         self._next_at = trio.current_time()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from workmanager.errors import Reason, ResumeTokenError, SlowReaderError, WorkManagerError
-from workmanager.telemetry.changes import BOOKMARK, Batch, Change, Kind, in_batches
+from workmanager.telemetry.changes import BOOKMARK, Batch, Change, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -104,7 +104,7 @@ class Feed:
         for (kinds, worker), watchers in list(self._watchers.items()):
             if kind in kinds:
                 wanted = (c for c in changes if c.worker == worker) if worker else changes
-                for batch in in_batches(wanted):
+                for batch in Batch.split(wanted):
                     for watcher in tuple(watchers):
                         watcher.offer(batch)
 
@@ -130,7 +130,7 @@ class Feed:
             seq = self._read(after, kinds)
             records = (self._records[kind].after(seq) for kind in kinds)
             missed = merge(*records, key=lambda change: change.seq)
-            for batch in in_batches(c for c in missed if not worker or c.worker == worker):
+            for batch in Batch.split(c for c in missed if not worker or c.worker == worker):
                 watcher.offer(batch)
         self._watchers.setdefault(watcher.wish, set()).add(watcher)
         self._count += 1

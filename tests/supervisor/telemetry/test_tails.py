@@ -5,9 +5,9 @@ import trio
 
 from workmanager.dispatch.worker import WorkerDispatch
 from workmanager.model.spec import WorkerSpec
-from workmanager.telemetry import tails
+from workmanager.telemetry import bundles, tails
 from workmanager.telemetry.logbook import LogBook
-from workmanager.telemetry.tails import in_handfuls
+from workmanager.telemetry.tails import Handful
 
 SPEC = WorkerSpec.model_validate({})
 
@@ -133,7 +133,7 @@ async def follow(book, *, task_status):
 def test_handfuls_are_bounded_and_hold_every_line_once(book):
     say(book, *[str(n) * 50 for n in range(2000)])
     lines = book.read("a", tail=2000)
-    handfuls = list(in_handfuls(lines))
+    handfuls = list(Handful.split(lines))
     assert [line for handful in handfuls for line in handful] == lines
     assert len(handfuls) > 1
-    assert all(handful.size_bytes < tails.HANDFUL_BYTES + 1000 for handful in handfuls)
+    assert all(handful.size_bytes < bundles.BUNDLE_BYTES + 1000 for handful in handfuls)

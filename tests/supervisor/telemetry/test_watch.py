@@ -7,7 +7,7 @@ import trio
 from pydantic import BaseModel
 
 from workmanager.errors import Reason, ResumeTokenError, SlowReaderError, WorkManagerError
-from workmanager.telemetry import changes, watch
+from workmanager.telemetry import bundles, watch
 from workmanager.telemetry.changes import ADDED, BOOKMARK, MODIFIED, Kind
 from workmanager.telemetry.watch import Feed
 
@@ -172,7 +172,7 @@ async def test_a_backlog_is_bounded_in_bytes_too(feed, monkeypatch):
 
 
 async def test_a_batch_is_bounded_in_bytes(feed, monkeypatch):
-    monkeypatch.setattr(changes, "BATCH_BYTES", 2500)
+    monkeypatch.setattr(bundles, "BUNDLE_BYTES", 2500)
     watcher = feed.watch([WORKERS])
     say(feed, *map(str, range(5)), text="x" * 1000)
     assert [names(await watcher.take()) for _ in range(2)] == [["0", "1", "2"], ["3", "4"]]

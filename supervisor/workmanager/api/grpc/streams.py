@@ -19,7 +19,7 @@ from workmanager.api.grpc.convert import from_json, to_message
 from workmanager.api.grpc.versions import MAX_TAIL, tail_of
 from workmanager.errors import SlowReaderError
 from workmanager.telemetry.changes import Batch
-from workmanager.telemetry.tails import in_handfuls
+from workmanager.telemetry.tails import Handful
 from workmanager.v1 import log_pb2, task_service_pb2, watch_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from workmanager.api.grpc.rpc import Stream
     from workmanager.api.protocol import Service, Watch
     from workmanager.telemetry.changes import Change
-    from workmanager.telemetry.tails import Handful
 
 ITEM_TAG = b"\x0a"  # field 1, length-delimited
 MESSAGE_BYTES = 1024 * 1024  # of lines, and a handful more; clients take 4 MiB
@@ -114,7 +113,7 @@ async def _tail(
     kept = await service.logs(worker, since_seq=since_seq, tail=tail)
     last = kept[-1].seq if kept else since_seq
     async with service.tail_logs(worker, since_seq=last) as lines:
-        for handful in in_handfuls(kept):
+        for handful in Handful.split(kept):
             await outlet.send(partial(_encode_lines, [handful]))
         while True:
             for handfuls in _in_messages(await lines.take()):

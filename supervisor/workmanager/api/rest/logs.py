@@ -13,7 +13,7 @@ from workmanager.api.rest.routing import Route
 from workmanager.api.rest.streaming import EventStreamResponse, sse_event
 from workmanager.errors import InvalidArgumentError
 from workmanager.model.resources import LogLine, Page
-from workmanager.telemetry.tails import Handful, in_handfuls
+from workmanager.telemetry.tails import Handful
 
 router = APIRouter(route_class=Route, prefix="/v1", tags=["logs"])
 
@@ -100,7 +100,7 @@ async def _follow(
 
 
 async def _events(kept: Sequence[LogLine], lines: LogTail) -> AsyncGenerator[bytes, None]:
-    for handful in in_handfuls(kept):
+    for handful in Handful.split(kept):
         yield _events_of(handful)
     while True:
         for handful in await lines.take():
