@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -245,7 +244,7 @@ class Ingress:
     def _take(self, session: Session, request: TopicEventRequest | None) -> None:
         """Queue a delivery (None: the stream is open); called in readers' threads."""
         if request is None:
-            self._call_soon(partial(_note_open, session))
+            self._call_soon(session.note_open)
             return
         self._arrived.append((session, request))
         if self._is_told:  # the loop has not looked yet: it will see this one, too
@@ -401,8 +400,3 @@ class Ingress:
             subscription.blocked_by.add(worker)
         if subscription.blocked_by:
             subscription.wake()
-
-
-def _note_open(session: Session) -> None:
-    session.opened_at = session.last_at = trio.current_time()
-    session.subscription.wake()

@@ -108,6 +108,11 @@ class Session:
         self._requests.put(pubsub_pb2.SubscribeTopicEventsRequestAlpha1(initial_request=first))
         self._call = sidecar.open_stream(self._written())
 
+    def note_open(self) -> None:
+        """Note that the stream is open, in the loop."""
+        self.opened_at = self.last_at = trio.current_time()
+        self.subscription.wake()
+
     def took(self, delivery_id: str) -> None:
         """Note a delivery, in the loop."""
         self.last_at = trio.current_time()
