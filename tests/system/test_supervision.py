@@ -52,7 +52,7 @@ def test_kill_nine_of_the_service_leaves_no_process(tmp_path, level):
         lab.worker("idle", code)
         lab.send("in", "busy", "busy")
         busy.until(lambda status: status["inFlight"] == 2)
-        assert len(lab.service.family()) >= 4  # executors and zygote; an intermediate may wait
+        assert len(lab.service.family()) in (4, 5)  # executors, zygote; an intermediate may wait
         for executor in lab.client.get("/v1/executors")["items"]:
             assert executor["isolationLevel"] == level
 
