@@ -76,6 +76,7 @@ def test_bill_tells_attempts_of_one_executor_apart(lab):
         worker.until_idle()
     burnt, held = (task["usage"] for task in worker.tasks())
     assert held["memoryPeakBytes"] > 50 * 2**20 > burnt["memoryPeakBytes"]
+    assert burnt["cpuS"] > 0.15
     for usage, told in zip((held, burnt), worker.texts(), strict=True):
         assert float(told) <= usage["cpuS"] <= float(told) * 1.5 + 0.1
 
